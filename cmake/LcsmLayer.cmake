@@ -1,0 +1,77 @@
+# Folders are layers and includes point down only. This file makes the build enforce it.
+#
+# lcsm_layer(NAME base SOURCES a.cc b.cc [DEPS lower...] [LIBS external...])
+#   Makes the static library lcsm_<name> from this folder. Its headers are reached as "<name>/x.h"
+#   through a folder of its own in the build tree that holds one link, <name> -> the source folder:
+#   a target sees the headers of the layers it links and of no other. A DEP that is not yet defined
+#   (a layer added later, so higher up) is an error, which rules out cycles.
+#
+# lcsm_test(NAME file_test SOURCES file_test.cc [DEPS layer...] [LIBS ...] [LABELS ...])
+# lcsm_fuzzer(NAME x_fuzzer SOURCES ... DEPS ... CORPUS dir)
+
+include(GoogleTest OPTIONAL)
+
+function(lcsm_layer_headers name dir)
+  set(root ${PROJECT_BINARY_DIR}/layers/${name})
+  file(MAKE_DIRECTORY ${root})
+  file(CREATE_LINK ${dir} ${root}/${name} SYMBOLIC)
+endfunction()
+
+function(lcsm_layer)
+  cmake_parse_arguments(A "" "NAME" "SOURCES;DEPS;LIBS" ${ARGN})
+  lcsm_layer_headers(${A_NAME} ${CMAKE_CURRENT_SOURCE_DIR})
+  add_library(lcsm_${A_NAME} STATIC ${A_SOURCES})
+  add_library(lcsm::${A_NAME} ALIAS lcsm_${A_NAME})
+  set_target_properties(lcsm_${A_NAME} PROPERTIES EXPORT_NAME ${A_NAME} POSITION_INDEPENDENT_CODE ON)
+  target_include_directories(lcsm_${A_NAME} PUBLIC
+    $<BUILD_INTERFACE:${PROJECT_BINARY_DIR}/layers/${A_NAME}>)
+  target_link_libraries(lcsm_${A_NAME} PUBLIC lcsm_public PRIVATE lcsm_flags)
+  foreach(dep IN LISTS A_DEPS)
+    if(NOT TARGET lcsm_${dep})
+      message(FATAL_ERROR "layer ${A_NAME} wants ${dep}, which is not below it: includes point down only")
+    endif()
+    target_link_libraries(lcsm_${A_NAME} PUBLIC lcsm_${dep})
+  endforeach()
+  target_link_libraries(lcsm_${A_NAME} PRIVATE ${A_LIBS})
+  set_property(GLOBAL APPEND PROPERTY LCSM_LAYERS lcsm_${A_NAME})
+endfunction()
+
+function(lcsm_test)
+  if(NOT LCSM_BUILD_TESTS)
+    return()
+  endif()
+  cmake_parse_arguments(A "" "NAME" "SOURCES;DEPS;LIBS;LABELS" ${ARGN})
+  add_executable(${A_NAME} ${A_SOURCES})
+  foreach(dep IN LISTS A_DEPS)
+    target_link_libraries(${A_NAME} PRIVATE lcsm_${dep})
+  endforeach()
+  target_link_libraries(${A_NAME} PRIVATE lcsm_flags ${A_LIBS} GTest::gtest GTest::gmock GTest::gtest_main)
+  # Test data is found from the source tree, so tests run from any folder.
+  target_compile_definitions(${A_NAME} PRIVATE LCSM_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
+  if(NOT A_LABELS)
+    set(A_LABELS unit)
+  endif()
+  add_test(NAME ${A_NAME} COMMAND ${A_NAME})
+  set_tests_properties(${A_NAME} PROPERTIES LABELS "${A_LABELS}" TIMEOUT 900)
+endfunction()
+
+# A fuzzer is a libFuzzer binary where clang builds with LCSM_FUZZ=ON. Everywhere else the same
+# entry point is linked with a small driver that replays the corpus, so that seeds and past crashes
+# are ordinary tests under every compiler and sanitizer.
+function(lcsm_fuzzer)
+  cmake_parse_arguments(A "" "NAME;CORPUS" "SOURCES;DEPS;LIBS" ${ARGN})
+  if(LCSM_FUZZ)
+    add_executable(${A_NAME} ${A_SOURCES})
+    target_link_options(${A_NAME} PRIVATE -fsanitize=fuzzer)
+  elseif(LCSM_BUILD_TESTS)
+    add_executable(${A_NAME} ${A_SOURCES} ${PROJECT_SOURCE_DIR}/fuzz/replay_main.cc)
+    add_test(NAME ${A_NAME}_replay COMMAND ${A_NAME} ${A_CORPUS})
+    set_tests_properties(${A_NAME}_replay PROPERTIES LABELS "unit;fuzz")
+  else()
+    return()
+  endif()
+  foreach(dep IN LISTS A_DEPS)
+    target_link_libraries(${A_NAME} PRIVATE lcsm_${dep})
+  endforeach()
+  target_link_libraries(${A_NAME} PRIVATE lcsm_flags ${A_LIBS})
+endfunction()
