@@ -60,6 +60,8 @@ class ConfigJson {
   std::string Dump() const;
 
  private:
+  ConfigJson() = default;
+
   struct Rep;
   std::shared_ptr<const Rep> rep_;
   std::string file_;
