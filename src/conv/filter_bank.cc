@@ -1,0 +1,58 @@
+#include "conv/filter_bank.h"
+
+#include <algorithm>
+#include <cassert>
+
+namespace lcsm::conv {
+namespace {
+
+size_t GroupStride(size_t taps) {
+  return ((taps + kTapSlack) | 1) *
+         kLanes;  // Odd, for the reason given at HistoryStride.
+}
+
+}  // namespace
+
+size_t FilterBank::BytesFor(const Problem& problem) {
+  const size_t groups = problem.mixers * GroupsFor(problem.channels);
+  return groups *
+         (GroupStride(std::min(problem.taps, problem.length)) + kLanes) *
+         sizeof(float);
+}
+
+StatusOr<std::unique_ptr<FilterBank>> FilterBank::Create(
+    const Problem& problem) {
+  std::unique_ptr<FilterBank> bank(new FilterBank);
+  bank->mixers_ = problem.mixers;
+  bank->channels_ = problem.channels;
+  bank->groups_ = GroupsFor(problem.channels);
+  bank->taps_ = std::min(problem.taps, problem.length);
+  bank->group_stride_ = GroupStride(bank->taps_);
+  const size_t all_groups = bank->mixers_ * bank->groups_;
+  LCSM_ASSIGN_OR_RETURN(bank->buffer_,
+                        FloatBuffer::Allocate(all_groups * bank->group_stride_,
+                                              "the filters' taps"));
+  LCSM_ASSIGN_OR_RETURN(
+      bank->tap_zero_,
+      FloatBuffer::Allocate(all_groups * kLanes, "the filters' first taps"));
+  return bank;
+}
+
+void FilterBank::SetTaps(size_t mixer, size_t first, size_t count,
+                         const float* values) {
+  assert(mixer < mixers_ && first + count <= taps_);
+  for (size_t g = 0; g < groups_; ++g) {
+    const size_t lanes = std::min(kLanes, channels_ - g * kLanes);
+    float* group = buffer_.data() + (mixer * groups_ + g) * group_stride_;
+    for (size_t n = 0; n < count; ++n) {
+      std::copy_n(values + n * channels_ + g * kLanes, lanes,
+                  group + (first + n) * kLanes);
+    }
+    if (first == 0 && count > 0) {
+      std::copy_n(group, kLanes,
+                  tap_zero_.data() + (mixer * groups_ + g) * kLanes);
+    }
+  }
+}
+
+}  // namespace lcsm::conv

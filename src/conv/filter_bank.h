@@ -1,0 +1,57 @@
+// The taps of all filters, in the layout that tiles read:
+// [mixer][group][tap][kLanes].
+//
+// Filled once, then immutable and shared by every session. Thread safety:
+// SetTaps may be called from several threads for distinct mixers or distinct
+// groups of channels; after the last SetTaps all use is const.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+
+#include "base/aligned_buffer.h"
+#include "conv/problem.h"
+#include "kernels/lanes.h"
+#include "lcsm/status.h"
+
+namespace lcsm::conv {
+
+class FilterBank {
+ public:
+  // All taps zero. Holds min(problem.taps, problem.length) taps a channel.
+  static StatusOr<std::unique_ptr<FilterBank>> Create(const Problem& problem);
+
+  size_t mixers() const { return mixers_; }
+  size_t channels() const { return channels_; }
+  size_t groups() const {
+    return groups_;
+  }  // Of one mixer: ceil(channels / kLanes).
+  size_t taps() const { return taps_; }
+
+  // Sets taps [first, first + count) of one mixer for all its channels;
+  // `values` is [count][channels], i.e. values[n * channels + c] = rho_c[first
+  // + n]. Requires first + count <= taps().
+  void SetTaps(size_t mixer, size_t first, size_t count, const float* values);
+
+  // One group's taps, [taps() + slack][kLanes]; zero beyond taps() (see
+  // kTapSlack).
+  const float* Group(size_t mixer, size_t group) const {
+    return buffer_.data() + (mixer * groups_ + group) * group_stride_;
+  }
+  // rho[0] of one mixer, [groups() * kLanes], kept apart so that red cells read
+  // few lines.
+  const float* TapZero(size_t mixer) const {
+    return tap_zero_.data() + mixer * groups_ * kLanes;
+  }
+  size_t bytes() const { return buffer_.bytes() + tap_zero_.bytes(); }
+  static size_t BytesFor(const Problem& problem);
+
+ private:
+  FilterBank() = default;
+
+  size_t mixers_ = 0, channels_ = 0, groups_ = 0, taps_ = 0, group_stride_ = 0;
+  FloatBuffer buffer_;
+  FloatBuffer tap_zero_;
+};
+
+}  // namespace lcsm::conv

@@ -1,0 +1,15 @@
+// The paper's hybrid: per block size the fastest way to compute a tile, from
+// measurements on record.
+#pragma once
+
+#include <cstddef>
+
+#include "conv/problem.h"
+
+namespace lcsm::conv {
+
+// A function of the block size and the SIMD target alone, so that a plan that
+// was not tuned is the same on every run (design 6).
+Tau HybridTau(size_t block);
+
+}  // namespace lcsm::conv

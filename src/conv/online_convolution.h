@@ -1,0 +1,119 @@
+// Online causal convolution of M mixers by a plan: y[t] = sum_{i<=t} x[i] *
+// rho[t-i], each y[t] wanted before x[t+1] is known.
+//
+// Two objects. PreparedConvolution is immutable: the plan, the taps and the
+// tiles' spectra, shared by any number of sessions. OnlineConvolution is one
+// session's state: for each channel one buffer of L floats that holds inputs at
+// positions <= t and accumulators of coming outputs at positions > t
+// ("half storage", the paper's section 3.3).
+//
+// Use, for each position: Step(0, ..), Step(1, ..), ..., Step(M-1, ..),
+// Advance(). Known tokens may be taken in many at a time: StepMany(0, n, ..),
+// ..., StepMany(M-1, n, ..), AdvanceMany(n). The two ways give the same bits.
+//
+// What must never happen: an output that depends on a later input, an
+// allocation or failure in a step, bits that depend on the number of threads or
+// on batch mates.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <vector>
+
+#include "base/aligned_buffer.h"
+#include "base/thread_pool.h"
+#include "conv/filter_bank.h"
+#include "conv/problem.h"
+#include "conv/tile_op.h"
+#include "kernels/tile_kernels.h"
+#include "lcsm/status.h"
+
+namespace lcsm::conv {
+
+class PreparedConvolution {
+ public:
+  // Makes the spectra that the plan's levels want. The bank must have been made
+  // for plan.problem.
+  static StatusOr<std::shared_ptr<const PreparedConvolution>> Create(
+      Plan plan, std::shared_ptr<const FilterBank> filters, ThreadPool& pool);
+
+  const Plan& plan() const { return plan_; }
+  const FilterBank& filters() const { return *filters_; }
+  // tiles()[k] computes block size 2^k. Empty for lazy and eager.
+  const std::vector<std::unique_ptr<const TileOp>>& tiles() const {
+    return tiles_;
+  }
+
+ private:
+  PreparedConvolution() = default;
+  Plan plan_;
+  std::shared_ptr<const FilterBank> filters_;
+  std::vector<std::unique_ptr<const TileOp>> tiles_;
+};
+
+// One session. Not thread safe; uses the pool it was given, which must outlive
+// it and must not be in use by another thread during a call.
+class OnlineConvolution {
+ public:
+  static StatusOr<std::unique_ptr<OnlineConvolution>> Create(
+      std::shared_ptr<const PreparedConvolution> prepared, ThreadPool& pool);
+
+  // One position of one mixer. x and y are [B][D] and may be the same. Requires
+  // position() < L, and that mixers are stepped in order, each once between two
+  // calls of Advance.
+  void Step(size_t mixer, const float* x, float* y) noexcept;
+  // Ends the position: with the across-layers schedule, does the tiles that are
+  // now due.
+  void Advance() noexcept;
+
+  // `count` positions of one mixer; x and y are [count][B][D] and may be the
+  // same. Requires position() + count <= L. Threads split the channels.
+  void StepMany(size_t mixer, size_t count, const float* x, float* y) noexcept;
+  void AdvanceMany(size_t count) noexcept { position_ += count; }
+
+  // The number of positions taken in.
+  size_t position() const { return position_; }
+  size_t length() const { return prepared_->plan().problem.length; }
+  // Back to position 0, all histories forgotten.
+  void Reset() noexcept;
+
+ private:
+  OnlineConvolution() = default;
+
+  // One group of one mixer and batch row, numbered as in layout.h.
+  struct Cell {
+    size_t mixer, row, group;
+  };
+  Cell CellOf(size_t history_group) const noexcept;
+  float* History(size_t mixer, size_t row, size_t group) noexcept;
+  // Red cells of all groups of one mixer and row at position t: x and y are D
+  // floats.
+  void RedCells(size_t mixer, size_t row, size_t t, const float* x,
+                float* y) noexcept;
+  // Inputs [0, r) are known: does the deferrable work that falls due now, for
+  // one group.
+  void DueWork(const Cell& cell, size_t r, size_t worker) noexcept;
+  // Groups that make a chunk worth handing to another thread at position r.
+  size_t Grain(size_t r) const noexcept;
+
+  std::shared_ptr<const PreparedConvolution> prepared_;
+  ThreadPool* pool_ = nullptr;
+  const TileKernels* kernels_ = nullptr;
+  size_t position_ = 0;
+  size_t groups_ = 0;  // Of one mixer and row.
+  FloatBuffer histories_;
+
+  // Eager only: a second set of accumulators, in the histories' layout, that
+  // takes the scattered products of the last kSumBlock inputs before they join
+  // the first. Without it each output would be one running sum of up to L
+  // terms, which misses the error bound at 2^20.
+  FloatBuffer recent_;
+
+  // Per thread: one stretch of floats for whichever level runs, and a library
+  // transform per level.
+  FloatBuffer scratch_floats_;
+  std::vector<std::unique_ptr<LibraryFft>> scratch_ffts_;
+  std::vector<TileScratch> scratch_;  // [worker][level]
+};
+
+}  // namespace lcsm::conv

@@ -1,0 +1,72 @@
+// Kernels of online convolution over one group of kLanes channels, for the SIMD
+// target in force.
+//
+// A tile takes n_in inputs x that end just before the n_out accumulators acc
+// and adds
+//     acc[j] += sum_{i < n_in} x[i] * taps[n_in + j - i]        (0 <= j <
+//     n_out)
+// to them, taps at or beyond num_taps counting as zero. x, acc and taps are
+// [time][kLanes], 64-byte aligned; taps must be followed by kTapSlack lines of
+// zeros. x and acc do not overlap.
+//
+// All kernels are pure functions of their arguments; nothing is shared. An
+// output's bits depend on n_in, on its own j and on the target, never on n_out:
+// cutting a tile short changes nothing. Slow twin: ref/tile_ref.h.
+#pragma once
+
+#include <cstddef>
+
+#include "kernels/fft_tables.h"
+#include "kernels/lanes.h"
+
+namespace lcsm {
+
+// How many products are summed before their sum joins the next one up. A plain
+// float32 running sum over 2^20 terms misses the error bound of design 6 (1e-5
+// of max |y|); with blocks of 256 below it is sums of 256 and then of 4096
+// terms, whose rounding errors are 1/45 of that.
+inline constexpr size_t kSumBlock = 256;
+
+struct TileKernels {
+  const char* target;  // "AVX2" and so on, as Highway names it.
+  size_t lanes;  // Floats in a register; kLanes / lanes passes over a group.
+
+  // Output by output, one dot product each. The lazy method is this with n_out
+  // = 1.
+  void (*direct)(const float* x, const float* taps, size_t num_taps,
+                 size_t n_in, size_t n_out, float* acc);
+  // The same sums with several outputs and inputs held in registers at a time.
+  void (*direct_blocked)(const float* x, const float* taps, size_t num_taps,
+                         size_t n_in, size_t n_out, float* acc);
+  // One input to many outputs (n_in = 1), streaming. The eager method.
+  void (*scatter)(const float* x, const float* taps, size_t num_taps,
+                  size_t n_out, float* acc);
+
+  // Red cells of `groups` groups: y = line + x * tap0, and line becomes x.
+  // `line` points at the first group's line of this position, the others follow
+  // at `stride` floats; x, tap0 and y are [groups][kLanes], unaligned; y may be
+  // x.
+  void (*red)(const float* x, const float* tap0, size_t groups, size_t stride,
+              float* line, float* y);
+
+  // Spectrum of taps[0 .. 2U) (zero from num_taps on), scaled by 1/U, in the
+  // order and shape that fft_tile reads: tables.SpectrumFloats() floats,
+  // private to the target. Scratch not needed.
+  void (*fft_spectrum)(const FftTables& tables, const float* taps,
+                       size_t num_taps, float* spectrum);
+  // The tile with n_in = U = tables.block() and n_out <= U: forward transform,
+  // product and inverse in one depth-first descent. scratch:
+  // FftScratchFloats(block) floats.
+  void (*fft_tile)(const FftTables& tables, const float* x,
+                   const float* spectrum, size_t n_out, float* acc,
+                   float* scratch);
+
+  // One register's worth of channels at a time.
+  size_t FftScratchFloats(size_t block) const { return 2 * block * lanes; }
+};
+
+// The table for the best target this CPU has, or the one forced. Valid for
+// ever.
+const TileKernels& GetTileKernels();
+
+}  // namespace lcsm

@@ -1,0 +1,230 @@
+// Every kernel against its scalar twin at awkward sizes, on every SIMD target.
+#include "kernels/tile_kernels.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <random>
+#include <vector>
+
+#include "base/aligned_buffer.h"
+#include "base/cpu_info.h"
+#include "kernels/ref/tile_ref.h"
+
+namespace lcsm {
+namespace {
+
+FloatBuffer Make(size_t lines) {
+  return FloatBuffer::Allocate(lines * kLanes, "test").value();
+}
+
+void FillNormal(FloatBuffer& buffer, size_t lines, std::mt19937& rng) {
+  std::normal_distribution<float> normal;
+  for (size_t i = 0; i < lines * kLanes; ++i) buffer.data()[i] = normal(rng);
+}
+
+double Norm(const float* p, size_t lines) {
+  double sum = 0;
+  for (size_t i = 0; i < lines * kLanes; ++i)
+    sum += static_cast<double>(p[i]) * p[i];
+  return std::sqrt(sum / kLanes);
+}
+
+class TileKernelsTest : public testing::TestWithParam<std::string> {
+ protected:
+  void SetUp() override {
+    ASSERT_TRUE(ForceSimdTarget(GetParam()).ok());
+    std::string name = GetTileKernels().target;
+    std::transform(name.begin(), name.end(), name.begin(), ::tolower);
+    ASSERT_EQ(name, GetParam()) << "the forced target is the one that runs";
+  }
+  void TearDown() override { ASSERT_TRUE(ForceSimdTarget("best").ok()); }
+
+  // Runs `kernel` over one case and checks it against the twin. The bound of
+  // design 6 with c = 1: eps * log2(2 n) * ||x|| * ||h|| (all kernels do
+  // several times better; FFT error is about 0.3 eps log2 n of it), plus the
+  // rounding of the accumulator itself.
+  template <typename Kernel>
+  void Check(size_t n_in, size_t n_out, size_t num_taps, std::mt19937& rng,
+             Kernel&& kernel) {
+    FloatBuffer x = Make(n_in), taps = Make(num_taps + kTapSlack),
+                acc = Make(n_out + 1);
+    FillNormal(x, n_in, rng);
+    FillNormal(taps, num_taps, rng);
+    FillNormal(acc, n_out + 1, rng);
+    std::vector<double> want(acc.data(), acc.data() + n_out * kLanes);
+    const std::vector<float> before(acc.data(),
+                                    acc.data() + (n_out + 1) * kLanes);
+    ref::Tile(x.data(), taps.data(), num_taps, n_in, n_out, want.data());
+    kernel(x.data(), taps.data(), acc.data());
+    const double eps = 1.2e-7;
+    const double bound =
+        eps * std::log2(2.0 * static_cast<double>(n_in + n_out)) *
+            Norm(x.data(), n_in) * Norm(taps.data(), num_taps) +
+        8 * eps;
+    for (size_t i = 0; i < n_out * kLanes; ++i) {
+      ASSERT_NEAR(acc.data()[i], want[i], bound)
+          << "n_in " << n_in << " n_out " << n_out << " taps " << num_taps
+          << " at " << i / kLanes;
+    }
+    for (size_t c = 0; c < kLanes; ++c) {
+      ASSERT_EQ(acc.data()[n_out * kLanes + c], before[n_out * kLanes + c])
+          << "wrote past n_out";
+    }
+  }
+};
+
+TEST_P(TileKernelsTest, DirectTiles) {
+  std::mt19937 rng(7);
+  const TileKernels& k = GetTileKernels();
+  for (size_t n_in :
+       {0, 1, 2, 3, 4, 5, 7, 8, 9, 31, 32, 33, 255, 256, 257, 300, 600}) {
+    for (size_t n_out : {0, 1, 2, 7, 8, 9, 16, 31, 32, 33}) {
+      for (size_t num_taps : {size_t{1}, size_t{2}, size_t{17}, n_in, n_in + 1,
+                              n_in + n_out, n_in + n_out + 3}) {
+        if (num_taps == 0) continue;
+        Check(n_in, n_out, num_taps, rng,
+              [&](const float* x, const float* taps, float* acc) {
+                k.direct(x, taps, num_taps, n_in, n_out, acc);
+              });
+        Check(n_in, n_out, num_taps, rng,
+              [&](const float* x, const float* taps, float* acc) {
+                k.direct_blocked(x, taps, num_taps, n_in, n_out, acc);
+              });
+        if (n_in == 1) {
+          Check(1, n_out, num_taps, rng,
+                [&](const float* x, const float* taps, float* acc) {
+                  k.scatter(x, taps, num_taps, n_out, acc);
+                });
+        }
+      }
+    }
+  }
+}
+
+TEST_P(TileKernelsTest, FftTiles) {
+  std::mt19937 rng(8);
+  const TileKernels& k = GetTileKernels();
+  for (size_t block = FftTables::kMinBlock; block <= 1024; block *= 2) {
+    const FftTables tables(block);
+    FloatBuffer spectrum =
+        FloatBuffer::Allocate(tables.SpectrumFloats(), "test").value();
+    FloatBuffer scratch =
+        FloatBuffer::Allocate(k.FftScratchFloats(block), "test").value();
+    for (size_t n_out :
+         {size_t{0}, size_t{1}, block / 4, block / 2 + 1, block - 1, block}) {
+      for (size_t num_taps :
+           {size_t{1}, block / 2 + 1, block, block + 1, 2 * block}) {
+        Check(block, n_out, num_taps, rng,
+              [&](const float* x, const float* taps, float* acc) {
+                k.fft_spectrum(tables, taps, num_taps, spectrum.data());
+                k.fft_tile(tables, x, spectrum.data(), n_out, acc,
+                           scratch.data());
+              });
+      }
+    }
+  }
+}
+
+TEST_P(TileKernelsTest, SpectrumIsTheTransformInSomeOrder) {
+  std::mt19937 rng(9);
+  const TileKernels& k = GetTileKernels();
+  for (size_t block : {8u, 16u, 32u, 64u}) {
+    const FftTables tables(block);
+    FloatBuffer taps = Make(2 * block + kTapSlack);
+    FillNormal(taps, 2 * block, rng);
+    FloatBuffer spectrum =
+        FloatBuffer::Allocate(tables.SpectrumFloats(), "test").value();
+    k.fft_spectrum(tables, taps.data(), 2 * block, spectrum.data());
+    for (size_t c : {size_t{0}, size_t{3}, kLanes - 1}) {
+      std::vector<double> h(2 * block);
+      for (size_t n = 0; n < 2 * block; ++n) h[n] = taps.data()[n * kLanes + c];
+      std::vector<std::complex<double>> want = ref::NegacyclicTransform(h);
+      const float* sub = spectrum.data() + c / k.lanes * k.lanes * 2 * block;
+      for (size_t n = 0; n < block; ++n) {
+        const float* point = sub + n * 2 * k.lanes + c % k.lanes;
+        const std::complex<double> got(
+            point[0] * static_cast<double>(block),
+            point[k.lanes] * static_cast<double>(block));
+        const auto match =
+            std::min_element(want.begin(), want.end(), [&](auto a, auto b) {
+              return std::abs(a - got) < std::abs(b - got);
+            });
+        EXPECT_LT(std::abs(*match - got), 1e-5) << "block " << block;
+        want.erase(match);  // Each value once.
+      }
+    }
+  }
+}
+
+// Cutting a tile short must not change a bit of what remains.
+TEST_P(TileKernelsTest, BitsDoNotDependOnTheNumberOfOutputs) {
+  std::mt19937 rng(10);
+  const TileKernels& k = GetTileKernels();
+  const size_t block = 64;
+  const FftTables tables(block);
+  FloatBuffer x = Make(block), taps = Make(2 * block + kTapSlack);
+  FillNormal(x, block, rng);
+  FillNormal(taps, 2 * block, rng);
+  FloatBuffer spectrum =
+      FloatBuffer::Allocate(tables.SpectrumFloats(), "test").value();
+  FloatBuffer scratch =
+      FloatBuffer::Allocate(k.FftScratchFloats(block), "test").value();
+  k.fft_spectrum(tables, taps.data(), 2 * block, spectrum.data());
+  for (int kernel = 0; kernel < 3; ++kernel) {
+    const auto run = [&](size_t n_out, float* acc) {
+      if (kernel == 0)
+        k.direct(x.data(), taps.data(), 2 * block, block, n_out, acc);
+      if (kernel == 1)
+        k.direct_blocked(x.data(), taps.data(), 2 * block, block, n_out, acc);
+      if (kernel == 2)
+        k.fft_tile(tables, x.data(), spectrum.data(), n_out, acc,
+                   scratch.data());
+    };
+    FloatBuffer whole = Make(block);
+    run(block, whole.data());
+    for (size_t n_out = 0; n_out < block; ++n_out) {
+      FloatBuffer part = Make(block);
+      run(n_out, part.data());
+      ASSERT_EQ(std::memcmp(part.data(), whole.data(),
+                            n_out * kLanes * sizeof(float)),
+                0);
+    }
+  }
+}
+
+TEST_P(TileKernelsTest, RedCells) {
+  std::mt19937 rng(11);
+  const TileKernels& k = GetTileKernels();
+  for (size_t groups : {1u, 2u, 5u}) {
+    const size_t stride = 3 * kLanes;
+    FloatBuffer x = Make(groups), tap0 = Make(groups), line = Make(3 * groups),
+                y = Make(groups);
+    FillNormal(x, groups, rng);
+    FillNormal(tap0, groups, rng);
+    FillNormal(line, 3 * groups, rng);
+    const std::vector<float> old(line.data(),
+                                 line.data() + 3 * groups * kLanes);
+    k.red(x.data(), tap0.data(), groups, stride, line.data() + kLanes,
+          y.data());
+    for (size_t g = 0; g < groups; ++g) {
+      for (size_t c = 0; c < kLanes; ++c) {
+        const size_t i = g * kLanes + c, cell = g * stride + kLanes + c;
+        EXPECT_NEAR(y.data()[i], old[cell] + x.data()[i] * tap0.data()[i],
+                    1e-6);
+        EXPECT_EQ(line.data()[cell], x.data()[i]);
+        EXPECT_EQ(line.data()[cell - kLanes], old[cell - kLanes]);
+        EXPECT_EQ(line.data()[cell + kLanes], old[cell + kLanes]);
+      }
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Targets, TileKernelsTest,
+                         testing::ValuesIn(SupportedSimdTargets()),
+                         [](const auto& target) { return target.param; });
+
+}  // namespace
+}  // namespace lcsm

@@ -1,0 +1,124 @@
+// What the runtime knows of a model: the interface that every family in
+// src/models implements.
+//
+// Three stages, each checked when made so that the next cannot fail:
+//   Model          immutable weights, bound and checked against the config.
+//   Shared by all. PreparedModel  immutable: filters evaluated up to a horizon,
+//   plan and spectra. Shared by sessions. ModelState     everything of one
+//   sequence that moves: histories, FIR tails, activations.
+// Thread safety: the first two are const after construction and may be shared
+// by threads; a state belongs to one thread at a time, and so does the pool it
+// was made with.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/thread_pool.h"
+#include "conv/problem.h"
+#include "lcsm/status.h"
+
+namespace lcsm {
+
+struct ModelInfo {
+  std::string family;  // E.g. "hyena".
+  std::string name;    // The folder's last component.
+  size_t layers = 0;
+  size_t width = 0;  // D
+  size_t order = 2;  // Hyena's N; N - 1 long convolutions a layer.
+  size_t vocab = 0;  // Ids that a tokenizer may give.
+  size_t padded_vocab =
+      0;  // Columns of the logits; those from vocab on are padding.
+  size_t max_length = 0;  // Lmax: positions a sequence may have.
+  int32_t eos_id = -1;    // -1: the model has none.
+  size_t parameters =
+      0;  // Trained numbers, the head counted once where it is tied.
+  size_t weight_bytes = 0;  // As held in memory while running.
+  // For `inspect`: label and value, in display order.
+  std::vector<std::pair<std::string, std::string>> details;
+};
+
+struct PrepareOptions {
+  size_t horizon = 0;  // Positions wanted; at most ModelInfo::max_length.
+  conv::PlanOptions plan;
+};
+
+// Bytes, foretold without allocating; what `inspect --length` prints.
+struct ModelMemory {
+  size_t weights = 0;
+  conv::MemoryEstimate convolution;
+  size_t activations = 0;
+  size_t Total() const { return weights + convolution.Total() + activations; }
+};
+
+// Wall seconds spent by a state since it was made or reset.
+struct StepTimes {
+  double mixers = 0;  // Long convolutions only: red cells and tiles.
+  double blocks = 0;  // Norms, projections, FIR, gates, MLP.
+  double head = 0;
+};
+
+class ModelState {
+ public:
+  virtual ~ModelState() = default;
+
+  // Takes one token in and writes the logits of the next, [padded_vocab].
+  // Requires position() < horizon and 0 <= token < padded_vocab. Never
+  // allocates, never fails.
+  virtual void Step(int32_t token, float* logits) noexcept = 0;
+
+  // Takes many known tokens in, layer by layer. `on_logits`, if given, is
+  // called for each position in order with its logits; if not, only the last
+  // position's logits are computed, into `last_logits`
+  // ([padded_vocab], may be null). `progress`, if given, is told the work done
+  // in [0, 1] and answers false to stop, which gives kCancelled and leaves the
+  // state fit only for Reset. Errors: an id outside [0, padded_vocab), more
+  // tokens than the horizon has room for, memory.
+  using LogitsSink =
+      std::function<Status(size_t position, std::span<const float> logits)>;
+  using Progress = std::function<bool(double done)>;
+  virtual Status Prefill(std::span<const int32_t> tokens, float* last_logits,
+                         const LogitsSink& on_logits,
+                         const Progress& progress) = 0;
+
+  virtual size_t position() const = 0;
+  virtual size_t horizon() const = 0;
+  virtual void Reset() noexcept = 0;
+  virtual const StepTimes& times() const = 0;
+  // Benchmarks only: steps with long convolutions (red cells included) left
+  // out, to see what they cost. The outputs are then wrong on purpose.
+  virtual void SkipMixers(bool skip) noexcept = 0;
+};
+
+class PreparedModel {
+ public:
+  virtual ~PreparedModel() = default;
+  virtual const conv::Plan& plan() const = 0;
+  virtual size_t horizon() const = 0;
+  virtual size_t SpectraBytes() const = 0;
+  // `pool` must outlive the state. Keeps this object alive by itself (it is
+  // held by shared_ptr).
+  virtual StatusOr<std::unique_ptr<ModelState>> NewState(
+      ThreadPool& pool) const = 0;
+};
+
+class Model {
+ public:
+  virtual ~Model() = default;
+  virtual const ModelInfo& info() const = 0;
+  virtual StatusOr<std::shared_ptr<const PreparedModel>> Prepare(
+      const PrepareOptions& options, ThreadPool& pool,
+      const ModelState::Progress& progress) const = 0;
+  virtual StatusOr<ModelMemory> EstimateMemory(const PrepareOptions& options,
+                                               size_t threads) const = 0;
+  // Not ok once the file behind the weights was found cut short while in use;
+  // its sentence says so. Cheap; asked once a token by whoever runs the steps.
+  virtual Status CheckWeights() const = 0;
+};
+
+}  // namespace lcsm
