@@ -1,0 +1,49 @@
+# bash completion for lcsm
+_lcsm() {
+  local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]}
+  local execution="--method --tau --schedule --threads"
+  COMPREPLY=()
+  if [ "$COMP_CWORD" -eq 1 ]; then
+    COMPREPLY=($(compgen -W "generate logits inspect convert --help --version" -- "$cur"))
+    return
+  fi
+  case $prev in
+    --method) COMPREPLY=($(compgen -W "planned paper lazy eager" -- "$cur")); return ;;
+    --tau) COMPREPLY=($(compgen -W "direct direct-blocked fft-library fft-fused hybrid" -- "$cur")); return ;;
+    --schedule) COMPREPLY=($(compgen -W "across-layers per-layer" -- "$cur")); return ;;
+    --format) COMPREPLY=($(compgen -W "text tokens fasta jsonl" -- "$cur")); return ;;
+    --filter-layout) COMPREPLY=($(compgen -W "order-slowest order-fastest" -- "$cur")); return ;;
+    --model)
+      # Folders, and the names of models that are installed.
+      local names="" folder base
+      base=$(command -v -- "${COMP_WORDS[0]}" 2>/dev/null)
+      for folder in "${base%/bin/*}/share/lcsm/models" ${LCSM_MODELS//:/ }; do
+        [ -d "$folder" ] && names+=" $(ls -- "$folder" 2>/dev/null)"
+      done
+      COMPREPLY=($(compgen -W "$names" -- "$cur") $(compgen -d -- "$cur"))
+      return ;;
+    --prompt-file|--prompt-tokens|--tokens|--stats) COMPREPLY=($(compgen -f -- "$cur")); return ;;
+    --output)
+      if [ "${COMP_WORDS[1]}" = convert ]; then
+        COMPREPLY=($(compgen -d -- "$cur"))
+      else
+        COMPREPLY=($(compgen -f -- "$cur"))
+      fi
+      return ;;
+    --prompt|--stop|--allow|--max-new-tokens|--temperature|--top-k|--top-p|--min-p|--seed|--num-samples|--threads|--length|--filter-shift)
+      return ;;
+  esac
+  case ${COMP_WORDS[1]} in
+    generate) COMPREPLY=($(compgen -W "--model --prompt --prompt-file --prompt-tokens --fold-case
+      --max-new-tokens --stop --stop-at-eos --temperature --top-k --top-p --min-p --seed --allow
+      --num-samples --format --logprobs --stats --quiet --help $execution" -- "$cur")) ;;
+    logits) COMPREPLY=($(compgen -W "--model --tokens --output --step --quiet --help $execution" -- "$cur")) ;;
+    inspect) COMPREPLY=($(compgen -W "--model --length --json --help $execution" -- "$cur")) ;;
+    convert)
+      case $cur in
+        -*) COMPREPLY=($(compgen -W "--output --filter-shift --filter-layout --help" -- "$cur")) ;;
+        *) COMPREPLY=($(compgen -f -- "$cur")) ;;
+      esac ;;
+  esac
+}
+complete -o filenames -F _lcsm lcsm

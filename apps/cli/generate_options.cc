@@ -1,0 +1,149 @@
+#include "generate_options.h"
+
+#include <fmt/format.h>
+
+#include <cmath>
+
+namespace lcsm::cli {
+namespace {
+
+// CLI::Range lets "nan" through, since it only asks what is out of bounds.
+CLI::Validator FiniteIn(double lo, double hi, const char* description) {
+  return CLI::Validator(
+      [lo, hi, description](std::string& text) -> std::string {
+        double value = 0;
+        if (CLI::detail::lexical_cast(text, value) && std::isfinite(value) &&
+            value >= lo && value <= hi) {
+          return "";
+        }
+        return fmt::format("{} is not {}", text, description);
+      },
+      "");
+}
+
+void AddPromptOptions(CLI::App& app, GenerateArguments& a) {
+  const std::string group = "What is continued";
+  CLI::Option* text =
+      app.add_option("--prompt", a.prompt,
+                     "The text to continue (--prompt=TEXT if it starts with -)")
+          ->type_name("TEXT")
+          ->group(group);
+  CLI::Option* file = app.add_option("--prompt-file", a.prompt_file,
+                                     "A file with that text; - is stdin")
+                          ->type_name("FILE")
+                          ->group(group);
+  CLI::Option* tokens =
+      app.add_option("--prompt-tokens", a.prompt_tokens,
+                     "A file of whitespace-separated token ids; - is stdin")
+          ->type_name("FILE")
+          ->group(group);
+  text->excludes(file)->excludes(tokens);
+  file->excludes(tokens);
+  app.add_flag("--fold-case", a.fold_case,
+               "Read lower-case DNA in the prompt as upper case")
+      ->group(group);
+}
+
+void AddEndOptions(CLI::App& app, GenerateArguments& a) {
+  const std::string group = "When it ends";
+  app.add_option("--max-new-tokens", a.max_new_tokens,
+                 "Generate at most this many tokens a sample")
+      ->type_name("N")
+      ->check(CLI::Range(size_t{1}, SIZE_MAX))
+      ->capture_default_str()
+      ->group(group);
+  // One text an occurrence: "--stop a b" would otherwise swallow what follows,
+  // and a text in brackets would be taken apart as a list.
+  app.add_option("--stop", a.stop,
+                 "End before this text; may be given several times")
+      ->type_name("TEXT")
+      ->allow_extra_args(false)
+      ->group(group);
+  app.add_flag("--stop-at-eos", a.stop_at_eos,
+               "End at the model's end-of-sequence token")
+      ->group(group);
+}
+
+void AddSamplingOptions(CLI::App& app, GenerateArguments& a) {
+  const std::string group = "How tokens are drawn (in this order)";
+  app.add_option("--temperature", a.temperature,
+                 "Below 1 bolder, above 1 wilder; 0 takes the likeliest")
+      ->type_name("T")
+      ->check(FiniteIn(0, 1e6, "a number from 0 up"))
+      ->capture_default_str()
+      ->group(group);
+  app.add_option("--top-k", a.top_k, "Keep the K likeliest tokens; 0 keeps all")
+      ->type_name("K")
+      ->capture_default_str()
+      ->group(group);
+  app.add_option("--top-p", a.top_p,
+                 "Keep the likeliest tokens that make up this share")
+      ->type_name("P")
+      ->check(FiniteIn(1e-9, 1, "a number above 0 and up to 1"))
+      ->capture_default_str()
+      ->group(group);
+  app.add_option("--min-p", a.min_p,
+                 "Drop tokens below P times the likeliest one's probability")
+      ->type_name("P")
+      ->check(FiniteIn(0, 1, "a number from 0 to 1"))
+      ->capture_default_str()
+      ->group(group);
+  app.add_option("--seed", a.seed,
+                 "The same seed gives the same tokens (default: a new one)")
+      ->type_name("S")
+      ->group(group);
+  app.add_option("--allow", a.allow,
+                 "Generate only tokens made of these characters, e.g. ACGT")
+      ->type_name("TEXT")
+      ->group(group);
+  app.add_option("--num-samples", a.num_samples,
+                 "Samples to generate, one after another")
+      ->type_name("N")
+      ->check(CLI::Range(size_t{1}, size_t{1} << 32))
+      ->capture_default_str()
+      ->group(group);
+}
+
+void AddOutputOptions(CLI::App& app, GenerateArguments& a) {
+  const std::string group = "What comes out";
+  app.add_option("--format", a.format,
+                 "text, tokens (ids, a line a sample), fasta, jsonl")
+      ->type_name("NAME")
+      ->check(CLI::IsMember({"text", "tokens", "fasta", "jsonl"}))
+      ->capture_default_str()
+      ->group(group);
+  app.add_flag("--logprobs", a.logprobs,
+               "Add each token's log-probability (jsonl only)")
+      ->group(group);
+  app.add_option("--stats", a.stats, "Write figures of the run as JSON")
+      ->type_name("FILE")
+      ->group(group);
+  app.add_flag("--quiet", a.quiet, "No notes, progress or summary on stderr")
+      ->group(group);
+}
+
+}  // namespace
+
+void AddGenerateOptions(CLI::App& app, GenerateArguments& arguments) {
+  AddModelOption(app, arguments.model);
+  AddPromptOptions(app, arguments);
+  AddEndOptions(app, arguments);
+  AddSamplingOptions(app, arguments);
+  AddOutputOptions(app, arguments);
+  AddExecutionOptions(app, arguments.execution);
+}
+
+std::string CheckArguments(const GenerateArguments& a) {
+  if (a.logprobs && a.format != "jsonl") {
+    return fmt::format("--logprobs needs --format jsonl, not {}", a.format);
+  }
+  for (const std::string& text : a.stop) {
+    if (text.empty()) return "--stop is empty, expected a text to end at";
+  }
+  if (a.allow && a.allow->empty()) {
+    return "--allow is empty, expected the characters to generate";
+  }
+  return CheckExecution(a.execution);
+}
+
+}  // namespace lcsm::cli

@@ -1,0 +1,49 @@
+// The options of `lcsm generate`.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "model_options.h"
+
+namespace lcsm::cli {
+
+struct GenerateArguments {
+  ModelOption model;
+  ExecutionOptions execution;
+
+  // At most one of the three; none means the model's own default.
+  std::optional<std::string> prompt;
+  std::optional<std::string> prompt_file;
+  std::optional<std::string> prompt_tokens;
+  bool fold_case = false;
+
+  size_t max_new_tokens = 256;
+  std::vector<std::string> stop;
+  bool stop_at_eos = false;
+
+  double temperature = 1.0;
+  size_t top_k = 0;
+  double top_p = 1.0;
+  double min_p = 0.0;
+  // Without --seed one is drawn, and told in the summary, stats and records.
+  std::optional<uint64_t> seed;
+  std::optional<std::string> allow;
+  size_t num_samples = 1;
+
+  std::string format = "text";
+  bool logprobs = false;
+  std::optional<std::string> stats;
+  bool quiet = false;
+};
+
+void AddGenerateOptions(CLI::App& app, GenerateArguments& arguments);
+
+// A sentence if the options contradict each other, empty if they do not.
+std::string CheckArguments(const GenerateArguments& arguments);
+
+}  // namespace lcsm::cli

@@ -1,0 +1,212 @@
+// lcsm inspect: what a model folder holds, and what running it will take.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/cpu_info.h"
+#include "command.h"
+#include "exit_codes.h"
+#include "io/safetensors.h"
+#include "io/tokenizer.h"
+#include "model_options.h"
+#include "output.h"
+#include "runtime/model.h"
+
+namespace lcsm::cli {
+namespace {
+
+using Json = nlohmann::ordered_json;
+using Rows = std::vector<std::pair<std::string, std::string>>;
+
+struct Options {
+  ModelOption model;
+  ExecutionOptions execution;
+  size_t length = 0;  // 0: not asked.
+  bool json = false;
+};
+
+// What both ways of printing show.
+struct Report {
+  std::string folder;
+  ModelInfo info;
+  std::string tokenizer;  // Its name, or why there is none.
+  size_t tensors = 0;
+  size_t tensor_bytes = 0;
+  size_t file_bytes = 0;
+  bool with_memory = false;
+  size_t length = 0;
+  size_t threads = 0;
+  ModelMemory memory;
+};
+
+StatusOr<Report> Gather(const Options& options) {
+  LCSM_ASSIGN_OR_RETURN(const LoadedModel loaded,
+                        LoadNamedModel(options.model));
+  Report report;
+  report.folder = loaded.folder;
+  report.info = loaded.model->info();
+  LCSM_ASSIGN_OR_RETURN(const auto weights, io::WeightSet::Open(loaded.folder));
+  report.tensors = weights->tensors().size();
+  for (const io::TensorView& tensor : weights->tensors()) {
+    report.tensor_bytes += tensor.bytes;
+  }
+  report.file_bytes = weights->file_bytes();
+  const auto tokenizer = io::LoadTokenizer(loaded.folder, report.info.vocab);
+  // A model without one is fine for `logits`, so this is no error here.
+  report.tokenizer = tokenizer.ok()
+                         ? std::string(tokenizer.value()->name())
+                         : "none (" + tokenizer.status().message() + ")";
+  if (options.length == 0) return report;
+
+  if (options.length > report.info.max_length) {
+    return InvalidInput(
+        fmt::format("--length {}: expected at most {}, the length limit of {}",
+                    options.length, report.info.max_length, loaded.folder));
+  }
+  PrepareOptions prepare;
+  prepare.horizon = options.length;
+  prepare.plan = ToPlanOptions(options.execution);
+  report.with_memory = true;
+  report.length = options.length;
+  report.threads = options.execution.threads != 0 ? options.execution.threads
+                                                  : GetCpuInfo().cpus;
+  LCSM_ASSIGN_OR_RETURN(report.memory,
+                        loaded.model->EstimateMemory(prepare, report.threads));
+  return report;
+}
+
+Rows MemoryRows(const ModelMemory& memory) {
+  const auto& convolution = memory.convolution;
+  Rows rows;
+  const auto add = [&rows](const char* label, size_t bytes) {
+    rows.emplace_back(
+        label, fmt::format("{:>10}  {:>15} bytes", HumanBytes(bytes), bytes));
+  };
+  add("weights", memory.weights);
+  add("filter taps", convolution.taps);
+  add("filter spectra", convolution.spectra);
+  add("histories", convolution.histories);
+  add("scratch", convolution.scratch);
+  add("activations", memory.activations);
+  add("together", memory.Total());
+  return rows;
+}
+
+std::string Table(const std::string& title, const Rows& rows) {
+  size_t width = 0;
+  for (const auto& row : rows) width = std::max(width, row.first.size());
+  std::string text = title + "\n";
+  for (const auto& [label, value] : rows) {
+    text += fmt::format("  {:<{}}  {}\n", label, width, value);
+  }
+  return text;
+}
+
+std::string ToText(const Report& report) {
+  const ModelInfo& info = report.info;
+  Rows rows = {
+      {"family", info.family},
+      {"layers", fmt::format("{}", info.layers)},
+      {"width", fmt::format("{}", info.width)},
+      {"order", fmt::format("{}", info.order)},
+      {"parameters", Digits(info.parameters)},
+      {"longest sequence", Count(info.max_length, "position")},
+      {"vocabulary",
+       fmt::format("{} ids in {} columns", info.vocab, info.padded_vocab)},
+      {"end of sequence",
+       info.eos_id < 0 ? "none" : fmt::format("id {}", info.eos_id)},
+      {"tokenizer", report.tokenizer},
+      {"tensors", fmt::format("{}, {} ({} of files)", report.tensors,
+                              HumanBytes(report.tensor_bytes),
+                              HumanBytes(report.file_bytes))},
+  };
+  std::string text = Table(report.folder, rows);
+  if (!info.details.empty()) text += "\n" + Table("details", info.details);
+  if (report.with_memory) {
+    text += "\n" + Table(fmt::format("memory of one sequence of {} on {}",
+                                     Count(report.length, "position"),
+                                     Count(report.threads, "thread")),
+                         MemoryRows(report.memory));
+  }
+  return text;
+}
+
+std::string ToJson(const Report& report) {
+  const ModelInfo& info = report.info;
+  Json json = {
+      {"model", report.folder},
+      {"family", info.family},
+      {"layers", info.layers},
+      {"width", info.width},
+      {"order", info.order},
+      {"parameters", info.parameters},
+      {"max_length", info.max_length},
+      {"vocab", info.vocab},
+      {"padded_vocab", info.padded_vocab},
+      {"eos_id", info.eos_id < 0 ? Json(nullptr) : Json(info.eos_id)},
+      {"tokenizer", report.tokenizer},
+      {"tensors", report.tensors},
+      {"tensor_bytes", report.tensor_bytes},
+      {"file_bytes", report.file_bytes},
+      {"weight_bytes", info.weight_bytes},
+  };
+  Json details = Json::object();
+  for (const auto& [label, value] : info.details) details[label] = value;
+  json["details"] = details;
+  if (report.with_memory) {
+    const auto& convolution = report.memory.convolution;
+    json["length"] = report.length;
+    json["threads"] = report.threads;
+    json["memory_bytes"] = {
+        {"weights", report.memory.weights},
+        {"taps", convolution.taps},
+        {"spectra", convolution.spectra},
+        {"histories", convolution.histories},
+        {"scratch", convolution.scratch},
+        {"activations", report.memory.activations},
+        {"total", report.memory.Total()},
+    };
+  }
+  // Names come from files: whatever is not UTF-8 is replaced, never thrown at.
+  return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+}
+
+Status Run(const Options& options) {
+  LCSM_ASSIGN_OR_RETURN(const Report report, Gather(options));
+  Output out;
+  LCSM_RETURN_IF_ERROR(
+      out.Write(options.json ? ToJson(report) : ToText(report)));
+  return out.Flush();
+}
+
+}  // namespace
+
+void AddInspect(CLI::App& root, Commands& commands) {
+  auto options = std::make_shared<Options>();
+  CLI::App* app = root.add_subcommand(
+      "inspect", "Show what a model is and the memory it will need");
+  AddModelOption(*app, options->model);
+  app->add_option("--length", options->length,
+                  "Foretell the memory of a sequence of this many positions")
+      ->type_name("L")
+      ->check(CLI::Range(size_t{1}, SIZE_MAX));
+  AddExecutionOptions(*app, options->execution);
+  app->add_flag("--json", options->json, "JSON instead of a table");
+  app->footer(
+      "Example:\n"
+      "  lcsm inspect --model kjv-bytes --length 8192");
+  commands.push_back({app, [app, options] {
+                        const std::string wrong =
+                            CheckExecution(options->execution);
+                        if (!wrong.empty()) return FailUsage(*app, wrong);
+                        const Status status = Run(*options);
+                        return status.ok() ? kExitOk : Fail(status);
+                      }});
+}
+
+}  // namespace lcsm::cli

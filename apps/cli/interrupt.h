@@ -1,0 +1,13 @@
+// Ctrl-C as a question the loops ask, so that what was generated so far is
+// finished properly. The second Ctrl-C ends the process at once.
+#pragma once
+
+namespace lcsm::cli {
+
+// From here on SIGINT only sets the flag, once; SIGPIPE is ignored, so that a
+// closed pipe is an answer of write().
+void InstallSignalHandlers();
+
+bool Interrupted();
+
+}  // namespace lcsm::cli

@@ -1,0 +1,134 @@
+// The lcsm command: parses the line, runs one subcommand, answers an exit code.
+#include <fmt/format.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <exception>
+#include <new>
+
+#include "base/cpu_info.h"
+#include "command.h"
+#include "exit_codes.h"
+#include "interrupt.h"
+#include "lcsm/version.h"
+#include "output.h"
+
+namespace lcsm::cli {
+
+int Fail(const Status& status) {
+  if (status.code() == StatusCode::kCancelled) return kExitInterrupted;
+  fmt::print(stderr, "lcsm: {}\n", status.message());
+  return kExitBadInput;
+}
+
+int FailUsage(const CLI::App& app, const std::string& sentence) {
+  fmt::print(stderr, "lcsm {0}: {1}\nRun 'lcsm {0} --help' for the options.\n",
+             app.get_name(), sentence);
+  return kExitUsage;
+}
+
+namespace {
+
+constexpr const char* kDescription =
+    "lcsm runs long-convolution sequence models (Hyena, HyenaDNA) exactly,\n"
+    "one token after another, in quasilinear time.";
+
+constexpr const char* kFooter =
+    "Examples:\n"
+    "  lcsm generate --prompt 'In the beginning' --max-new-tokens 200\n"
+    "  lcsm inspect --model kjv-bytes --length 8192\n"
+    "\n"
+    "Environment:\n"
+    "  LCSM_MODELS  folders (separated by ':') in which a model NAME is "
+    "looked\n"
+    "               up, after share/lcsm/models beside the executable\n"
+    "  LCSM_SIMD    run on this SIMD target, e.g. avx2; 'list' names those of\n"
+    "               this machine\n"
+    "\n"
+    "Exit codes: 0 done, 1 bad input, 2 wrong usage, 130 ended by Ctrl-C.";
+
+// Help and version are data that was asked for, so they go to stdout, where a
+// full disk or a closed pipe counts as for any other data.
+int Print(const std::string& text) {
+  Output out;
+  Status status = out.Write(text);
+  if (status.ok()) status = out.Flush();
+  return status.ok() ? kExitOk : Fail(status);
+}
+
+// The parser's own exit codes become ours: 0 for --help and --version, else 2.
+int ExitOfParser(const CLI::App& root, const CLI::Error& error) {
+  if (error.get_exit_code() == 0) {
+    if (dynamic_cast<const CLI::CallForVersion*>(&error) != nullptr) {
+      return Print(std::string("lcsm ") + LCSM_VERSION + "\n");
+    }
+    for (const CLI::App* sub : root.get_subcommands()) {
+      return Print(sub->help());
+    }
+    return Print(root.help());
+  }
+  for (const CLI::App* sub : root.get_subcommands()) {
+    return FailUsage(*sub, error.what());
+  }
+  fmt::print(stderr, "lcsm: {}\nRun 'lcsm --help' for the commands.\n",
+             error.what());
+  return kExitUsage;
+}
+
+StatusOr<bool> ApplySimdEnvironment() {
+  const char* wanted = getenv("LCSM_SIMD");
+  if (wanted == nullptr || *wanted == '\0') return false;
+  if (std::string(wanted) == "list") {
+    std::string list;
+    for (const std::string& name : SupportedSimdTargets()) list += name + "\n";
+    (void)Print(list);
+    return true;
+  }
+  const Status status = ForceSimdTarget(wanted);
+  if (!status.ok()) return InvalidInput("LCSM_SIMD: " + status.message());
+  return false;
+}
+
+int Main(int argc, char** argv) {
+  InstallSignalHandlers();
+  CLI::App root(kDescription, "lcsm");
+  root.footer(kFooter);
+  root.set_version_flag("--version", "");
+  root.require_subcommand(1);
+  root.get_formatter()->column_width(30);
+  Commands commands;
+  AddGenerate(root, commands);
+  AddLogits(root, commands);
+  AddInspect(root, commands);
+  AddConvert(root, commands);
+  try {
+    root.parse(argc, argv);
+  } catch (const CLI::Error& error) {
+    return ExitOfParser(root, error);
+  }
+  const StatusOr<bool> listed = ApplySimdEnvironment();
+  if (!listed.ok()) return Fail(listed.status());
+  if (listed.value()) return kExitOk;
+  for (const Command& command : commands) {
+    if (command.app->parsed()) return command.run();
+  }
+  return kExitUsage;
+}
+
+}  // namespace
+}  // namespace lcsm::cli
+
+int main(int argc, char** argv) {
+  // Our own code throws nothing; the standard library and the libraries below
+  // may.
+  try {
+    return lcsm::cli::Main(argc, argv);
+  } catch (const std::bad_alloc&) {
+    fputs("lcsm: out of memory\n", stderr);
+  } catch (const std::exception& error) {
+    fprintf(stderr, "lcsm: internal error: %s\n", error.what());
+  } catch (...) {
+    fputs("lcsm: internal error\n", stderr);
+  }
+  return lcsm::cli::kExitBadInput;
+}

@@ -1,0 +1,111 @@
+#include "model_options.h"
+
+#include <fmt/format.h>
+
+#include <utility>
+
+#include "model_lookup.h"
+#include "models/load_model.h"
+
+namespace lcsm::cli {
+namespace {
+
+constexpr size_t kMaxThreads = 1024;
+
+}  // namespace
+
+void AddModelOption(CLI::App& app, ModelOption& option) {
+  app.add_option("--model", option.model,
+                 std::string("Model folder, or the name of an installed model "
+                             "(default: ") +
+                     kDefaultModel + ")")
+      ->type_name("DIR|NAME");
+}
+
+void AddExecutionOptions(CLI::App& app, ExecutionOptions& options) {
+  const std::string group = "How it is computed (never what)";
+  app.add_option("--method", options.method,
+                 "planned: the best for the problem; paper: binary tiling; "
+                 "lazy, eager: the quadratic baselines")
+      ->type_name("NAME")
+      ->check(CLI::IsMember({"planned", "paper", "lazy", "eager"}))
+      ->capture_default_str()
+      ->group(group);
+  app.add_option("--tau", options.tau,
+                 "How one tile is computed (default: hybrid, by tile size)")
+      ->type_name("NAME")
+      ->check(CLI::IsMember(
+          {"direct", "direct-blocked", "fft-library", "fft-fused", "hybrid"}))
+      ->group(group);
+  app.add_option("--schedule", options.schedule,
+                 "When tiles are computed: after all layers on all threads, or "
+                 "within each layer")
+      ->type_name("NAME")
+      ->check(CLI::IsMember({"across-layers", "per-layer"}))
+      ->capture_default_str()
+      ->group(group);
+  app.add_option("--threads", options.threads,
+                 "Threads (default: one for each processor)")
+      ->type_name("N")
+      ->check(CLI::Range(size_t{1}, kMaxThreads))
+      ->group(group);
+}
+
+std::string CheckExecution(const ExecutionOptions& options) {
+  const bool tiled = options.method == "planned" || options.method == "paper";
+  if (!tiled && !options.tau.empty()) {
+    return fmt::format(
+        "--tau {} says how tiles are computed, and --method {} has none",
+        options.tau, options.method);
+  }
+  return "";
+}
+
+conv::PlanOptions ToPlanOptions(const ExecutionOptions& options) {
+  conv::PlanOptions plan;
+  // The parser let only known names through. "planned" means the hybrid until
+  // there is a planner, and so does "paper" without a tau.
+  if (options.method != "planned") {
+    plan.method = conv::MethodFromName(options.method).value_or(plan.method);
+  }
+  if (!options.tau.empty()) {
+    plan.tau = conv::TauFromName(options.tau).value_or(plan.tau);
+  }
+  plan.schedule =
+      conv::ScheduleFromName(options.schedule).value_or(plan.schedule);
+  return plan;
+}
+
+StatusOr<LoadedModel> LoadNamedModel(const ModelOption& option) {
+  LoadedModel loaded;
+  LCSM_ASSIGN_OR_RETURN(loaded.folder, FindModel(option.model));
+  LCSM_ASSIGN_OR_RETURN(loaded.model, LoadModel(loaded.folder));
+  return loaded;
+}
+
+std::string Digits(size_t n) {
+  std::string digits = fmt::format("{}", n);
+  for (size_t i = digits.size(); i > 3;) {
+    i -= 3;
+    digits.insert(i, " ");
+  }
+  return digits;
+}
+
+std::string Count(size_t n, const char* singular) {
+  return fmt::format("{} {}{}", Digits(n), singular, n == 1 ? "" : "s");
+}
+
+std::string HumanBytes(size_t bytes) {
+  const char* const units[] = {"B", "KiB", "MiB", "GiB", "TiB"};
+  double value = static_cast<double>(bytes);
+  size_t unit = 0;
+  while (value >= 1024 && unit + 1 < std::size(units)) {
+    value /= 1024;
+    ++unit;
+  }
+  return unit == 0 ? fmt::format("{} B", bytes)
+                   : fmt::format("{:.1f} {}", value, units[unit]);
+}
+
+}  // namespace lcsm::cli

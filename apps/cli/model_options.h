@@ -1,0 +1,46 @@
+// The options that several subcommands share: which model, computed how.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <memory>
+#include <string>
+
+#include "conv/problem.h"
+#include "io/tokenizer.h"
+#include "lcsm/status.h"
+#include "runtime/model.h"
+
+namespace lcsm::cli {
+
+// --model.
+struct ModelOption {
+  std::string model;  // Empty: the model in the box.
+};
+void AddModelOption(CLI::App& app, ModelOption& option);
+
+// --method, --tau, --schedule, --threads.
+struct ExecutionOptions {
+  std::string method = "planned";
+  std::string tau;  // Empty: as the method likes.
+  std::string schedule = "across-layers";
+  size_t threads = 0;  // 0: one for each processor.
+};
+void AddExecutionOptions(CLI::App& app, ExecutionOptions& options);
+
+// A sentence if the options contradict each other, empty if they do not.
+std::string CheckExecution(const ExecutionOptions& options);
+conv::PlanOptions ToPlanOptions(const ExecutionOptions& options);
+
+struct LoadedModel {
+  std::string folder;
+  std::shared_ptr<const Model> model;
+};
+StatusOr<LoadedModel> LoadNamedModel(const ModelOption& option);
+
+// "1 002 048": thousands set apart.
+std::string Digits(size_t n);
+// "1 token", "2 tokens".
+std::string Count(size_t n, const char* singular);
+std::string HumanBytes(size_t bytes);  // "16.4 MiB"
+
+}  // namespace lcsm::cli

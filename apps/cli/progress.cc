@@ -1,0 +1,68 @@
+#include "progress.h"
+
+#include <fmt/format.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <string_view>
+#include <utility>
+
+namespace lcsm::cli {
+namespace {
+
+using std::chrono::milliseconds;
+
+constexpr milliseconds kQuietStart{300};
+constexpr milliseconds kBetween{80};
+constexpr size_t kBarColumns = 24;
+
+size_t TerminalColumns() {
+  winsize size = {};
+  if (ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0) {
+    return size.ws_col;
+  }
+  return 80;
+}
+
+bool DumbTerminal() {
+  const char* term = getenv("TERM");
+  return term == nullptr || std::string_view(term) == "dumb";
+}
+
+}  // namespace
+
+Progress::Progress(std::string label, bool quiet)
+    : label_(std::move(label)),
+      enabled_(!quiet && isatty(STDERR_FILENO) == 1 && !DumbTerminal()),
+      start_(std::chrono::steady_clock::now()),
+      last_(start_) {}
+
+void Progress::Update(double done, const std::string& detail) {
+  if (!enabled_) return;
+  const auto now = std::chrono::steady_clock::now();
+  if (now - start_ < kQuietStart || (drawn_ && now - last_ < kBetween)) return;
+  last_ = now;
+  drawn_ = true;
+  done = std::clamp(done, 0.0, 1.0);
+  const auto filled = static_cast<size_t>(done * kBarColumns + 0.5);
+  std::string line =
+      fmt::format("{} [{}{}] {:3.0f}%{}{}", label_, std::string(filled, '#'),
+                  std::string(kBarColumns - filled, '.'), 100 * done,
+                  detail.empty() ? "" : "  ", detail);
+  // A line that wraps could not be taken back.
+  line.resize(std::min(line.size(), TerminalColumns() - 1));
+  fmt::print(stderr, "\r\033[K{}", line);
+  fflush(stderr);
+}
+
+void Progress::Finish() {
+  if (!drawn_) return;
+  drawn_ = false;
+  fmt::print(stderr, "\r\033[K");
+  fflush(stderr);
+}
+
+}  // namespace lcsm::cli

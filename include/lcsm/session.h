@@ -1,0 +1,67 @@
+// One sequence in the making.
+//
+//   LCSM_ASSIGN_OR_RETURN(lcsm::Model model, lcsm::Model::Load(folder));
+//   LCSM_ASSIGN_OR_RETURN(lcsm::Session session,
+//                         lcsm::Session::Create(model, {.max_length = 1000}));
+//   LCSM_ASSIGN_OR_RETURN(lcsm::Generation out,
+//                         session.Generate("In the beginning", {}));
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string_view>
+
+#include "lcsm/model.h"
+#include "lcsm/options.h"
+#include "lcsm/status.h"
+
+namespace lcsm {
+inline namespace v0 {
+
+// Movable, not copyable. Not thread safe; distinct sessions of one model may
+// run in distinct threads.
+class Session {
+ public:
+  // Evaluates the filters up to max_length and sets all memory aside, so that
+  // steps need none.
+  static StatusOr<Session> Create(const Model& model,
+                                  const SessionOptions& options);
+  Session(Session&&) noexcept;
+  Session& operator=(Session&&) noexcept;
+  ~Session();
+
+  // Takes known tokens in, all at once; logits() then belong to the token after
+  // the last one. An error leaves the session fit only for Reset.
+  Status Prefill(std::span<const int32_t> tokens);
+
+  // Takes one token in. Fails only for an id outside the vocabulary or a full
+  // session; allocates nothing.
+  Status Step(int32_t token);
+
+  // Of the last token taken in, [padded_vocab]; empty before the first. Valid
+  // until the next call.
+  std::span<const float> logits() const;
+
+  // Prefill of the prompt, then sampling until a limit is met. Starts where the
+  // session stands, so that a conversation of prompts can be continued; the
+  // last token generated has not been taken in yet (Step it to go on behind
+  // it).
+  StatusOr<Generation> Generate(std::span<const int32_t> prompt,
+                                const GenerateOptions& options);
+  StatusOr<Generation> Generate(std::string_view prompt,
+                                const GenerateOptions& options);
+
+  size_t position() const;  // Tokens taken in.
+  size_t max_length() const;
+  void Reset();  // Back to position 0.
+
+ private:
+  struct Impl;
+  explicit Session(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace v0
+}  // namespace lcsm

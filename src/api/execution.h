@@ -1,0 +1,24 @@
+// Public execution options in the engine's words.
+#pragma once
+
+#include "conv/problem.h"
+#include "lcsm/options.h"
+#include "lcsm/status.h"
+
+namespace lcsm::api {
+
+// Error: an enumerator that is none, or a tau for a method without tiles.
+StatusOr<conv::PlanOptions> ToPlanOptions(const ExecutionOptions& options);
+
+// Runs `body`, which gives a Status or StatusOr, and turns what it throws (only
+// the standard library running out of memory can) into that.
+template <typename Body>
+auto NoThrow(Body&& body) noexcept -> decltype(body()) {
+  try {
+    return body();
+  } catch (...) {
+    return ResourceExhausted("out of memory");
+  }
+}
+
+}  // namespace lcsm::api

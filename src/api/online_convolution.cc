@@ -1,0 +1,116 @@
+// Before the public header: both have an OnlineConvolution, and the engine's
+// headers must not meet the facades' names.
+#include "conv/online_convolution.h"
+
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+#include "api/execution.h"
+#include "base/thread_pool.h"
+#include "conv/filter_bank.h"
+#include "conv/problem.h"
+#include "lcsm/online_convolution.h"
+
+namespace lcsm {
+inline namespace v0 {
+namespace {
+
+// The caller's taps are [channels][H]; the bank takes [taps][channels]. Turned
+// in pieces, so that a long filter needs no second copy.
+constexpr size_t kTapsAtOnce = 1024;
+
+void FillBank(std::span<const float> taps, size_t channels,
+              conv::FilterBank& bank) {
+  const size_t given = taps.size() / channels;
+  std::vector<float> block(kTapsAtOnce * channels);
+  for (size_t first = 0; first < bank.taps(); first += kTapsAtOnce) {
+    const size_t count = std::min(kTapsAtOnce, bank.taps() - first);
+    for (size_t c = 0; c < channels; ++c) {
+      for (size_t n = 0; n < count; ++n) {
+        block[n * channels + c] = taps[c * given + first + n];
+      }
+    }
+    bank.SetTaps(0, first, count, block.data());
+  }
+}
+
+}  // namespace
+
+struct OnlineConvolution::Impl {
+  explicit Impl(size_t threads) : pool(threads) {}
+
+  ThreadPool pool;
+  std::shared_ptr<const conv::PreparedConvolution> prepared;
+  std::unique_ptr<conv::OnlineConvolution> state;  // Before the pool dies.
+};
+
+OnlineConvolution::OnlineConvolution(std::unique_ptr<Impl> impl)
+    : impl_(std::move(impl)) {}
+OnlineConvolution::OnlineConvolution(OnlineConvolution&&) noexcept = default;
+OnlineConvolution& OnlineConvolution::operator=(OnlineConvolution&&) noexcept =
+    default;
+OnlineConvolution::~OnlineConvolution() = default;
+
+StatusOr<OnlineConvolution> OnlineConvolution::Create(
+    std::span<const float> taps, const ConvolutionOptions& options) {
+  return api::NoThrow([&]() -> StatusOr<OnlineConvolution> {
+    if (options.channels == 0) {
+      return InvalidInput("ConvolutionOptions::channels is 0, expected 1 up");
+    }
+    if (options.max_length == 0) {
+      return InvalidInput("ConvolutionOptions::max_length is 0, expected 1 up");
+    }
+    if (taps.empty() || taps.size() % options.channels != 0) {
+      return InvalidInput("the number of taps is " +
+                          std::to_string(taps.size()) +
+                          ", expected a positive multiple of the " +
+                          std::to_string(options.channels) + " channels");
+    }
+    LCSM_ASSIGN_OR_RETURN(const conv::PlanOptions plan_options,
+                          api::ToPlanOptions(options.execution));
+    conv::Problem problem;
+    problem.channels = options.channels;
+    problem.length = options.max_length;
+    problem.taps = taps.size() / options.channels;
+    LCSM_ASSIGN_OR_RETURN(conv::Plan plan,
+                          conv::MakePlan(problem, plan_options));
+    LCSM_ASSIGN_OR_RETURN(std::unique_ptr<conv::FilterBank> bank,
+                          conv::FilterBank::Create(problem));
+    FillBank(taps, options.channels, *bank);
+
+    auto impl = std::make_unique<Impl>(options.execution.threads);
+    LCSM_ASSIGN_OR_RETURN(impl->prepared,
+                          conv::PreparedConvolution::Create(
+                              std::move(plan), std::move(bank), impl->pool));
+    LCSM_ASSIGN_OR_RETURN(impl->state, conv::OnlineConvolution::Create(
+                                           impl->prepared, impl->pool));
+    return OnlineConvolution(std::move(impl));
+  });
+}
+
+void OnlineConvolution::Step(const float* x, float* y) noexcept {
+  impl_->state->Step(0, x, y);
+  impl_->state->Advance();
+}
+
+void OnlineConvolution::Process(size_t count, const float* x,
+                                float* y) noexcept {
+  impl_->state->StepMany(0, count, x, y);
+  impl_->state->AdvanceMany(count);
+}
+
+size_t OnlineConvolution::position() const noexcept {
+  return impl_->state->position();
+}
+size_t OnlineConvolution::max_length() const noexcept {
+  return impl_->state->length();
+}
+void OnlineConvolution::Reset() noexcept { impl_->state->Reset(); }
+
+std::string OnlineConvolution::DescribePlan() const {
+  return impl_->prepared->plan().Print();
+}
+
+}  // namespace v0
+}  // namespace lcsm

@@ -1,0 +1,114 @@
+"""The command line itself: help, versions, wrong usage, completions."""
+import os
+import re
+import shutil
+import subprocess
+import unittest
+
+import harness
+from harness import CliTest, golden
+
+COMMANDS = ("generate", "logits", "inspect", "convert")
+
+
+class Usage(CliTest):
+    def test_version(self):
+        done = self.ok("--version")
+        self.assertRegex(done.stdout.decode(), r"\Alcsm \d+\.\d+\.\d+\n\Z")
+        self.assertEqual(done.stderr, b"")
+
+    def test_help_goes_to_stdout(self):
+        for args in (["--help"], *([c, "--help"] for c in COMMANDS)):
+            done = self.ok(*args)
+            self.assertIn(b"Example", done.stdout)
+            self.assertEqual(done.stderr, b"")
+        self.assertIn(b"LCSM_SIMD", self.ok("--help").stdout)
+
+    def test_help_examples_run(self):
+        shutil.copy(golden("hyenadna-tiny-1k-ckpt/weights.ckpt"), self.tmp)
+        shutil.copy(golden("hyenadna-tiny-1k-ckpt/config.json"), self.tmp)
+        examples = []
+        for args in (["--help"], *([c, "--help"] for c in COMMANDS)):
+            footer = self.ok(*args).stdout.decode().split("Example", 1)[1]
+            examples += re.findall(r"^  ((?:echo|lcsm) .*)$", footer, re.MULTILINE)
+        self.assertGreaterEqual(len(examples), 5)
+        for example in examples:
+            with self.subTest(example=example):
+                for name in ("kjv-bytes", "ecoli-hyenadna"):
+                    wanted = name in example or (name == "kjv-bytes" and "--model" not in example)
+                    if wanted and not os.path.isdir(os.path.join(harness.SOURCE, "models", name)):
+                        self.skipTest(f"models/{name} is not in this tree")
+                done = subprocess.run(["bash", "-c", "set -o pipefail; " + example], capture_output=True,
+                                      cwd=self.tmp, env=self.environment(), timeout=300)
+                self.assertEqual(done.returncode, 0, done.stderr.decode(errors="replace"))
+
+    def test_wrong_usage(self):
+        for args in ([], ["nonsense"], ["--nonsense"], ["generate", "--nonsense"], ["generate", "stray"],
+                     ["logits"], ["convert"], ["generate", "--max-new-tokens"], ["generate", "--max-new-tokens", "0"],
+                     ["generate", "--max-new-tokens", "ten"], ["generate", "--threads", "0"],
+                     ["generate", "--seed", "-1"], ["generate", "--format", "xml"], ["generate", "--method", "magic"]):
+            with self.subTest(args=args):
+                self.assertIn("--help", self.fails(2, *args))
+
+    def test_options_that_do_not_exist_yet(self):
+        for extra in (["--plan", "p.json"], ["--latency", "flat"], ["--memory-limit", "1G"],
+                      ["--method", "futurefill"], ["--tau", "magic"]):
+            with self.subTest(extra=extra):
+                self.fails(2, "generate", "--prompt", "a", *extra)
+
+    def test_options_that_contradict(self):
+        for extra in (["--prompt", "a", "--prompt-file", "b"], ["--prompt-file", "a", "--prompt-tokens", "b"],
+                      ["--prompt", "a", "--prompt-tokens", "b"], ["--method", "lazy", "--tau", "direct"],
+                      ["--logprobs"], ["--logprobs", "--format", "text"], ["--stop", ""], ["--allow", ""]):
+            with self.subTest(extra=extra):
+                self.fails(2, "generate", *extra)
+
+    def test_numbers_out_of_range(self):
+        for name, value in (("temperature", "-1"), ("temperature", "nan"), ("temperature", "inf"), ("top-p", "0"),
+                            ("top-p", "1.5"), ("top-p", "nan"), ("min-p", "-0.1"), ("min-p", "2"), ("top-k", "-1")):
+            with self.subTest(name=name, value=value):
+                self.fails(2, "generate", f"--{name}={value}", says=name)
+
+    def test_simd_environment(self):
+        listed = self.ok("inspect", env={"LCSM_SIMD": "list"}).stdout.decode().split()
+        self.assertTrue(listed)
+        for target in listed:
+            done = self.ok("generate", "--model", self.bytes_model, "--prompt", "a", "--max-new-tokens", 3,
+                           "--format", "tokens", "--stats", "s.json", env={"LCSM_SIMD": target})
+            self.assertEqual(len(done.stdout.split()), 3)
+            with open(self.path("s.json")) as file:
+                self.assertIn(f'"simd_target": "{target}"', file.read())
+        self.fails(1, "generate", "--model", self.bytes_model, env={"LCSM_SIMD": "abacus"},
+                   says=["LCSM_SIMD", "abacus"])
+
+    def test_model_lookup(self):
+        self.fails(1, "inspect", "--model", "no-such-model", says=["no-such-model", "share/lcsm/models"])
+        self.fails(1, "inspect", "--model", "no/such/model", says="no/such/model")
+        done = self.ok("inspect", "--model", "tiny-bytes", env={"LCSM_MODELS": "/nonexistent:" + self.shared})
+        self.assertIn(b"tiny-bytes", done.stdout)
+
+    def test_completions_know_every_option(self):
+        folder = os.path.join(harness.SOURCE, "apps", "cli", "completions")
+        scripts = {}
+        for name in ("lcsm.bash", "_lcsm", "lcsm.fish"):
+            with open(os.path.join(folder, name)) as file:
+                scripts[name] = file.read()
+        for command in COMMANDS:
+            text = self.ok(command, "--help").stdout.decode()
+            for option in re.findall(r"^\s+(?:-h,)?--([a-z-]+)", text, re.MULTILINE):
+                for name, script in scripts.items():
+                    wanted = f"-l {option} " if name == "lcsm.fish" else f"--{option}"
+                    self.assertIn(wanted, script, f"{name} does not know {command} --{option}")
+
+    def test_bash_completion_works(self):
+        if not shutil.which("bash"):
+            self.skipTest("no bash")
+        script = os.path.join(harness.SOURCE, "apps", "cli", "completions", "lcsm.bash")
+        ask = (f"source {script}; COMP_WORDS=(lcsm generate --format ''); COMP_CWORD=3; _lcsm; "
+               "echo ${COMPREPLY[@]}; COMP_WORDS=(lcsm generate --te); COMP_CWORD=2; _lcsm; echo ${COMPREPLY[@]}")
+        done = subprocess.run(["bash", "-c", ask], capture_output=True, timeout=60)
+        self.assertEqual(done.stdout.decode(), "text tokens fasta jsonl\n--temperature\n")
+
+
+if __name__ == "__main__":
+    unittest.main()
