@@ -1,0 +1,46 @@
+// Matrix times vectors for decoding and prefill, for the SIMD target in force.
+//
+// One token is limited by reading the weights once, so they are read where they
+// lie (row-major (out, in), as files store linear layers, at any 4-byte
+// alignment) and never copied or repacked. Several tokens share one pass over a
+// block of rows. What sets this apart from a library's matrix product: an
+// output's bits depend on its row, its token and the target alone, not on how
+// many tokens or which rows are computed together. That makes prefill equal to
+// decoding and answers independent of the number of threads.
+//
+// All kernels are pure functions of their arguments; nothing is shared. Slow
+// twin: ref/dense_ref.h.
+#pragma once
+
+#include <cstddef>
+
+namespace lcsm {
+
+// Columns of a float64 panel, see DenseKernels::dense_f64. A multiple of every
+// target's register tile (12 on AVX2, 24 on AVX-512), and 64 inputs of it are
+// 24 KiB: they stay in L1.
+inline constexpr size_t kPanel = 48;
+
+struct DenseKernels {
+  const char* target;  // "AVX2" and so on, as Highway names it.
+
+  // y[t * y_stride + r] = bias[r] + sum_k w[r * in + k] * x[t * x_stride + k]
+  // for row_begin <= r < row_end and t < tokens. `bias` is null for none. w, x
+  // and bias may have any 4-byte alignment; y must not overlap them. Error of
+  // each output: at most (in / lanes + 8) * eps * sum_k |w x|, typically its
+  // square root.
+  void (*dense)(const float* w, const float* bias, size_t in, size_t row_begin,
+                size_t row_end, const float* x, size_t x_stride, size_t tokens,
+                float* y, size_t y_stride);
+
+  // The same in float64 for kPanel vectors, transposed: x is [in][kPanel], y is
+  // [rows][kPanel] (64-byte aligned, not overlapping), w [rows][in].
+  void (*dense_f64)(const double* w, const double* bias, size_t in, size_t rows,
+                    const double* x, double* y);
+};
+
+// The table for the best target this CPU has, or the one forced. Valid for
+// ever.
+const DenseKernels& GetDenseKernels();
+
+}  // namespace lcsm

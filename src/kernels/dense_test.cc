@@ -1,0 +1,150 @@
+// Matrix products against their scalar twin at awkward sizes, and the promise
+// that bits do not depend on what is computed together, on every SIMD target.
+#include "kernels/dense.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <random>
+#include <vector>
+
+#include "base/cpu_info.h"
+#include "kernels/ref/dense_ref.h"
+
+namespace lcsm {
+namespace {
+
+std::vector<float> Normal(size_t n, std::mt19937& rng) {
+  std::normal_distribution<float> normal;
+  std::vector<float> v(n);
+  for (float& f : v) f = normal(rng);
+  return v;
+}
+
+class DenseTest : public testing::TestWithParam<std::string> {
+ protected:
+  void SetUp() override {
+    ASSERT_TRUE(ForceSimdTarget(GetParam()).ok());
+    std::string name = GetDenseKernels().target;
+    std::transform(name.begin(), name.end(), name.begin(), ::tolower);
+    ASSERT_EQ(name, GetParam()) << "the forced target is the one that runs";
+  }
+  void TearDown() override { ASSERT_TRUE(ForceSimdTarget("best").ok()); }
+};
+
+TEST_P(DenseTest, MatchesTwin) {
+  std::mt19937 rng(1);
+  const DenseKernels& k = GetDenseKernels();
+  for (size_t in : {1, 2, 3, 7, 8, 9, 15, 16, 17, 31, 48, 100, 256, 1024}) {
+    for (size_t rows : {1, 2, 3, 4, 5, 7, 8, 9, 12, 17, 33}) {
+      // One float in front: rows start at odd multiples of 4 bytes.
+      const std::vector<float> w = Normal(rows * in + 1, rng);
+      const std::vector<float> bias = Normal(rows + 1, rng);
+      for (size_t tokens : {1, 2, 3, 4, 5, 25}) {
+        const size_t x_stride = in + 3, y_stride = rows + 5;
+        const std::vector<float> x = Normal(tokens * x_stride + 1, rng);
+        for (const float* b :
+             {static_cast<const float*>(nullptr), bias.data() + 1}) {
+          std::vector<float> y(tokens * y_stride, -7.0f);
+          k.dense(w.data() + 1, b, in, 0, rows, x.data() + 1, x_stride, tokens,
+                  y.data(), y_stride);
+          std::vector<double> want(rows), size(rows);
+          for (size_t t = 0; t < tokens; ++t) {
+            ref::Dense(w.data() + 1, b, in, rows, x.data() + 1 + t * x_stride,
+                       want.data(), size.data());
+            for (size_t r = 0; r < rows; ++r) {
+              // Chains of in / 4 terms at worst; rounding errors of a random
+              // sign grow as the root of that. Eight times it is never met.
+              const double bound =
+                  6e-8 * (4 + 2 * std::sqrt(static_cast<double>(in))) * size[r];
+              ASSERT_NEAR(y[t * y_stride + r], want[r], bound)
+                  << in << " x " << rows << " token " << t << " row " << r;
+            }
+            for (size_t r = rows; r < y_stride; ++r) {
+              ASSERT_EQ(y[t * y_stride + r], -7.0f) << "wrote past the rows";
+            }
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST_P(DenseTest, BitsDoNotDependOnTokensOrRowRanges) {
+  std::mt19937 rng(2);
+  const DenseKernels& k = GetDenseKernels();
+  for (size_t in : {5, 48, 100, 256}) {
+    const size_t rows = 37, tokens = 29;
+    const std::vector<float> w = Normal(rows * in, rng);
+    const std::vector<float> bias = Normal(rows, rng);
+    const std::vector<float> x = Normal(tokens * in, rng);
+    std::vector<float> one(tokens * rows);
+    for (size_t t = 0; t < tokens; ++t) {
+      k.dense(w.data(), bias.data(), in, 0, rows, x.data() + t * in, in, 1,
+              one.data() + t * rows, rows);
+    }
+    for (size_t cut : {1, 2, 3, 5, 8, 11, 36}) {
+      for (size_t together : {1, 2, 3, 4, 7, 24, 29}) {
+        std::vector<float> y(tokens * rows);
+        for (size_t t = 0; t < tokens; t += together) {
+          const size_t n = std::min(together, tokens - t);
+          k.dense(w.data(), bias.data(), in, 0, cut, x.data() + t * in, in, n,
+                  y.data() + t * rows, rows);
+          k.dense(w.data(), bias.data(), in, cut, rows, x.data() + t * in, in,
+                  n, y.data() + t * rows, rows);
+        }
+        ASSERT_EQ(std::memcmp(y.data(), one.data(), y.size() * sizeof(float)),
+                  0)
+            << "in " << in << " cut " << cut << " together " << together;
+      }
+    }
+  }
+}
+
+TEST_P(DenseTest, Float64Panels) {
+  std::mt19937 rng(3);
+  std::normal_distribution<double> normal;
+  const DenseKernels& k = GetDenseKernels();
+  for (size_t in : {1, 5, 33, 64}) {
+    for (size_t rows : {1, 2, 3, 4, 6, 64, 97}) {
+      std::vector<double> w(rows * in), bias(rows);
+      // Aligned by hand: std::vector promises 16 bytes only.
+      std::vector<double> x_memory(in * kPanel + 8),
+          y_memory((rows + 1) * kPanel + 8);
+      const auto align = [](std::vector<double>& v) {
+        const uintptr_t p = reinterpret_cast<uintptr_t>(v.data());
+        return reinterpret_cast<double*>((p + 63) / 64 * 64);
+      };
+      double* const x = align(x_memory);
+      double* const y = align(y_memory);
+      for (double& v : w) v = normal(rng);
+      for (double& v : bias) v = normal(rng);
+      for (size_t i = 0; i < in * kPanel; ++i) x[i] = normal(rng);
+      for (size_t p = 0; p < kPanel; ++p) y[rows * kPanel + p] = -7;
+      for (bool with_bias : {false, true}) {
+        k.dense_f64(w.data(), with_bias ? bias.data() : nullptr, in, rows, x,
+                    y);
+        for (size_t r = 0; r < rows; ++r) {
+          for (size_t p = 0; p < kPanel; ++p) {
+            long double want = with_bias ? bias[r] : 0;
+            for (size_t i = 0; i < in; ++i) {
+              want +=
+                  static_cast<long double>(w[r * in + i]) * x[i * kPanel + p];
+            }
+            ASSERT_NEAR(y[r * kPanel + p], static_cast<double>(want), 1e-13);
+          }
+        }
+      }
+      for (size_t p = 0; p < kPanel; ++p) ASSERT_EQ(y[rows * kPanel + p], -7);
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Targets, DenseTest,
+                         testing::ValuesIn(SupportedSimdTargets()),
+                         [](const auto& target) { return target.param; });
+
+}  // namespace
+}  // namespace lcsm

@@ -1,0 +1,279 @@
+#include "kernels/pointwise.h"
+
+#include <cmath>
+
+#include "base/simd_targets.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/pointwise.cc"
+#include "hwy/foreach_target.h"  // Compiles this file once a target.
+// After foreach_target.
+#include "hwy/highway.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace lcsm {
+namespace HWY_NAMESPACE {
+
+namespace hn = hwy::HWY_NAMESPACE;
+
+using FloatTag = hn::ScalableTag<float>;
+using DoubleTag = hn::ScalableTag<double>;
+
+// Calls body(tag, i) for whole registers, then for single elements. The single
+// ones go through the same instructions (multiply-adds stay fused where they
+// are), so an element's bits do not depend on where the range ends.
+template <typename T, typename Body>
+HWY_INLINE void ForEach(size_t n, const Body& body) {
+  const hn::ScalableTag<T> d;
+  size_t i = 0;
+  for (; i + hn::Lanes(d) <= n; i += hn::Lanes(d)) body(d, i);
+  const hn::CappedTag<T, 1> one;
+  for (; i < n; ++i) body(one, i);
+}
+
+// exp(x) for |x| <= 87; beyond, exp(+-87).
+//
+// x = n ln 2 + r with |r| <= ln 2 / 2 = 0.347: n ln 2 is subtracted in two
+// parts, the first with 9 trailing zero bits so that its product with n is
+// exact. exp(r) by its Taylor polynomial of degree 7, whose remainder is below
+// 0.347^8 / 8! = 5.2e-9 of the result, under a tenth of 2^-24. With the
+// roundings of Horner's rule (each shrunk by |r|) and of r: below 2 * 2^-24.
+template <class D>
+HWY_INLINE hn::Vec<D> Exp(D d, hn::Vec<D> x) {
+  const hn::Rebind<int32_t, D> di;
+  x = hn::Max(hn::Min(x, hn::Set(d, 87.0f)), hn::Set(d, -87.0f));
+  // Adding 1.5 * 2^23 rounds to a whole number and leaves it in the low bits.
+  const auto magic = hn::Set(d, 12582912.0f);
+  const auto shifted = hn::MulAdd(x, hn::Set(d, 1.44269504f), magic);
+  const auto n = hn::Sub(shifted, magic);
+  auto r = hn::NegMulAdd(n, hn::Set(d, 0.693145752f), x);
+  r = hn::NegMulAdd(n, hn::Set(d, 1.42860677e-6f), r);
+  auto p = hn::Set(d, 1.0f / 5040);
+  p = hn::MulAdd(p, r, hn::Set(d, 1.0f / 720));
+  p = hn::MulAdd(p, r, hn::Set(d, 1.0f / 120));
+  p = hn::MulAdd(p, r, hn::Set(d, 1.0f / 24));
+  p = hn::MulAdd(p, r, hn::Set(d, 1.0f / 6));
+  p = hn::MulAdd(p, r, hn::Set(d, 0.5f));
+  p = hn::MulAdd(p, r, hn::Set(d, 1.0f));
+  p = hn::MulAdd(p, r, hn::Set(d, 1.0f));
+  // Times 2^n: adds n to the exponent. The bits of 1.5 * 2^23 above n leave at
+  // the top.
+  return hn::BitCast(d, hn::Add(hn::BitCast(di, p),
+                                hn::ShiftLeft<23>(hn::BitCast(di, shifted))));
+}
+
+// The same in float64 for |x| <= 700, degree 13: remainder 0.347^14 / 14! =
+// 4e-18.
+template <class D>
+HWY_INLINE hn::Vec<D> ExpF64(D d, hn::Vec<D> x) {
+  const hn::Rebind<int64_t, D> di;
+  x = hn::Max(hn::Min(x, hn::Set(d, 700.0)), hn::Set(d, -700.0));
+  const auto magic = hn::Set(d, 6755399441055744.0);
+  const auto shifted = hn::MulAdd(x, hn::Set(d, 1.4426950408889634), magic);
+  const auto n = hn::Sub(shifted, magic);
+  auto r = hn::NegMulAdd(n, hn::Set(d, 0x1.62e42feep-1), x);
+  r = hn::NegMulAdd(n, hn::Set(d, 0x1.a39ef35793c76p-33), r);
+  auto p = hn::Set(d, 1.0 / 6227020800.0);
+  p = hn::MulAdd(p, r, hn::Set(d, 1.0 / 479001600));
+  p = hn::MulAdd(p, r, hn::Set(d, 1.0 / 39916800));
+  p = hn::MulAdd(p, r, hn::Set(d, 1.0 / 3628800));
+  p = hn::MulAdd(p, r, hn::Set(d, 1.0 / 362880));
+  p = hn::MulAdd(p, r, hn::Set(d, 1.0 / 40320));
+  p = hn::MulAdd(p, r, hn::Set(d, 1.0 / 5040));
+  p = hn::MulAdd(p, r, hn::Set(d, 1.0 / 720));
+  p = hn::MulAdd(p, r, hn::Set(d, 1.0 / 120));
+  p = hn::MulAdd(p, r, hn::Set(d, 1.0 / 24));
+  p = hn::MulAdd(p, r, hn::Set(d, 1.0 / 6));
+  p = hn::MulAdd(p, r, hn::Set(d, 0.5));
+  p = hn::MulAdd(p, r, hn::Set(d, 1.0));
+  p = hn::MulAdd(p, r, hn::Set(d, 1.0));
+  return hn::BitCast(d, hn::Add(hn::BitCast(di, p),
+                                hn::ShiftLeft<52>(hn::BitCast(di, shifted))));
+}
+
+// Largest argument that SinF64 takes: n = 2x/pi stays below 2^20, so that n
+// times a constant of 33 bits is exact.
+constexpr double kMaxSine = 1.0e6;
+
+// sin(x) for |x| <= kMaxSine.
+//
+// x = n pi/2 + r, |r| <= pi/4. pi/2 is subtracted in three parts, 33 + 33 + 53
+// bits: the first two products are exact without a fused multiply-add, the
+// first difference is exact (Sterbenz), the second rounds once by 2^-53 |r|,
+// the third moves below that. Taylor polynomials of degree 17 (sine) and 18
+// (cosine): remainders (pi/4)^19 / 19! = 8.3e-20 and (pi/4)^20 / 20! = 3.3e-21.
+// In all below 3e-16.
+template <class D>
+HWY_INLINE hn::Vec<D> SinF64(D d, hn::Vec<D> x) {
+  const hn::Rebind<int64_t, D> di;
+  const auto magic = hn::Set(d, 6755399441055744.0);  // 1.5 * 2^52
+  const auto shifted = hn::MulAdd(x, hn::Set(d, 0.63661977236758134), magic);
+  const auto n = hn::Sub(shifted, magic);
+  auto r = hn::NegMulAdd(n, hn::Set(d, 0x1.921fb544p+0), x);
+  r = hn::NegMulAdd(n, hn::Set(d, 0x1.0b4611a6p-34), r);
+  r = hn::NegMulAdd(n, hn::Set(d, 0x1.3198a2e037073p-69), r);
+  const auto z = hn::Mul(r, r);
+
+  auto s = hn::Set(d, 1.0 / 355687428096000.0);
+  s = hn::MulAdd(s, z, hn::Set(d, -1.0 / 1307674368000.0));
+  s = hn::MulAdd(s, z, hn::Set(d, 1.0 / 6227020800.0));
+  s = hn::MulAdd(s, z, hn::Set(d, -1.0 / 39916800));
+  s = hn::MulAdd(s, z, hn::Set(d, 1.0 / 362880));
+  s = hn::MulAdd(s, z, hn::Set(d, -1.0 / 5040));
+  s = hn::MulAdd(s, z, hn::Set(d, 1.0 / 120));
+  s = hn::MulAdd(s, z, hn::Set(d, -1.0 / 6));
+  s = hn::MulAdd(hn::Mul(s, z), r, r);
+
+  auto c = hn::Set(d, -1.0 / 6402373705728000.0);
+  c = hn::MulAdd(c, z, hn::Set(d, 1.0 / 20922789888000.0));
+  c = hn::MulAdd(c, z, hn::Set(d, -1.0 / 87178291200.0));
+  c = hn::MulAdd(c, z, hn::Set(d, 1.0 / 479001600));
+  c = hn::MulAdd(c, z, hn::Set(d, -1.0 / 3628800));
+  c = hn::MulAdd(c, z, hn::Set(d, 1.0 / 40320));
+  c = hn::MulAdd(c, z, hn::Set(d, -1.0 / 720));
+  c = hn::MulAdd(c, z, hn::Set(d, 1.0 / 24));
+  c = hn::MulAdd(c, z, hn::Set(d, -0.5));
+  c = hn::MulAdd(c, z, hn::Set(d, 1.0));
+
+  // n mod 4 stands in the low bits: sin, cos, -sin, -cos.
+  const auto quadrant = hn::BitCast(di, shifted);
+  const auto odd =
+      hn::RebindMask(d, hn::TestBit(quadrant, hn::Set(di, int64_t{1})));
+  const auto sign =
+      hn::BitCast(d, hn::ShiftLeft<62>(hn::And(quadrant, hn::Set(di, 2))));
+  return hn::Xor(hn::IfThenElse(odd, c, s), sign);
+}
+
+HWY_NOINLINE void LayerNorm(const float* x, const float* weight,
+                            const float* bias, size_t width, float eps,
+                            float* y) {
+  const FloatTag d;
+  const size_t lanes = hn::Lanes(d);
+  const size_t whole = width - width % lanes;
+  auto sums = hn::Zero(d);
+  for (size_t i = 0; i < whole; i += lanes) {
+    sums = hn::Add(sums, hn::LoadU(d, x + i));
+  }
+  float sum = hn::GetLane(hn::SumOfLanes(d, sums));
+  for (size_t i = whole; i < width; ++i) sum += x[i];
+  const float mean = sum / static_cast<float>(width);
+  auto squares = hn::Zero(d);
+  for (size_t i = 0; i < whole; i += lanes) {
+    const auto v = hn::Sub(hn::LoadU(d, x + i), hn::Set(d, mean));
+    squares = hn::MulAdd(v, v, squares);
+  }
+  float square = hn::GetLane(hn::SumOfLanes(d, squares));
+  for (size_t i = whole; i < width; ++i) {
+    square += (x[i] - mean) * (x[i] - mean);
+  }
+  const float scale =
+      1.0f / std::sqrt(square / static_cast<float>(width) + eps);
+  ForEach<float>(width, [=](auto tag, size_t i) HWY_ATTR {
+    const auto v = hn::Mul(hn::Sub(hn::LoadU(tag, x + i), hn::Set(tag, mean)),
+                           hn::Set(tag, scale));
+    hn::StoreU(
+        hn::MulAdd(v, hn::LoadU(tag, weight + i), hn::LoadU(tag, bias + i)),
+        tag, y + i);
+  });
+}
+
+// (1 + tanh(u)) / 2 = 1 / (1 + exp(-2u)), so one exponential and one division.
+// Let w = 2u and s the quotient: an error of the exponent e(w) changes s by
+// s (1 - s) e(w); e(w) is at most 3 * 2^-24 |w| and s (1 - s) |w| at most 0.23,
+// that is 0.7 * 2^-24. The exponential, sum, and division add at most
+// (2 (1 - s) + 1 + 1) * 2^-24 s. Together below 4 * 2^-24.
+HWY_NOINLINE void Gelu(const float* x, size_t n, float* y) {
+  ForEach<float>(n, [=](auto d, size_t i) HWY_ATTR {
+    const auto a = hn::LoadU(d, x + i);
+    // -2 sqrt(2/pi) (1 + 0.044715 a^2)
+    const auto p = hn::MulAdd(hn::Mul(a, a), hn::Set(d, -0.0713548162726f),
+                              hn::Set(d, -1.59576912160573f));
+    const auto e = Exp(d, hn::Mul(a, p));
+    hn::StoreU(hn::Div(a, hn::Add(e, hn::Set(d, 1.0f))), d, y + i);
+  });
+}
+
+HWY_NOINLINE void Add(const float* a, const float* b, size_t n, float* y) {
+  ForEach<float>(n, [=](auto d, size_t i) HWY_ATTR {
+    hn::StoreU(hn::Add(hn::LoadU(d, a + i), hn::LoadU(d, b + i)), d, y + i);
+  });
+}
+
+HWY_NOINLINE void Multiply(const float* a, const float* b, size_t n, float* y) {
+  ForEach<float>(n, [=](auto d, size_t i) HWY_ATTR {
+    hn::StoreU(hn::Mul(hn::LoadU(d, a + i), hn::LoadU(d, b + i)), d, y + i);
+  });
+}
+
+HWY_NOINLINE void FirStep(const float* x, const float* w, const float* bias,
+                          size_t taps, size_t stride, size_t n, float* tail,
+                          float* y) {
+  ForEach<float>(n, [=](auto d, size_t i) HWY_ATTR {
+    auto sum = hn::LoadU(d, bias + i);
+    const auto now = hn::LoadU(d, x + i);
+    for (size_t j = 0; j + 1 < taps; ++j) {
+      const auto past = hn::LoadU(d, tail + j * stride + i);
+      sum = hn::MulAdd(hn::LoadU(d, w + j * stride + i), past, sum);
+      if (j > 0) hn::StoreU(past, d, tail + (j - 1) * stride + i);
+    }
+    sum = hn::MulAdd(hn::LoadU(d, w + (taps - 1) * stride + i), now, sum);
+    if (taps > 1) hn::StoreU(now, d, tail + (taps - 2) * stride + i);
+    hn::StoreU(sum, d, y + i);
+  });
+}
+
+HWY_NOINLINE void SineF64(double scale, size_t n, double* x) {
+  ForEach<double>(n, [=](auto d, size_t i) HWY_ATTR {
+    const auto a = hn::Mul(hn::LoadU(d, x + i), hn::Set(d, scale));
+    if (HWY_LIKELY(hn::AllTrue(d, hn::Le(hn::Abs(a), hn::Set(d, kMaxSine))))) {
+      hn::StoreU(SinF64(d, a), d, x + i);
+    } else {
+      // No model we know of comes here.
+      for (size_t j = i; j < i + hn::Lanes(d); ++j) {
+        x[j] = std::sin(x[j] * scale);
+      }
+    }
+  });
+}
+
+HWY_NOINLINE void WindowF64(const double* t, double rate, double shift,
+                            size_t n, double* g) {
+  ForEach<double>(n, [=](auto d, size_t i) HWY_ATTR {
+    const auto e = ExpF64(d, hn::Mul(hn::LoadU(d, t + i), hn::Set(d, -rate)));
+    hn::StoreU(hn::Mul(hn::LoadU(d, g + i), hn::Add(e, hn::Set(d, shift))), d,
+               g + i);
+  });
+}
+
+const PointwiseKernels* Table() {
+  static const PointwiseKernels table = {
+      hwy::TargetName(HWY_TARGET),
+      LayerNorm,
+      Gelu,
+      Add,
+      Multiply,
+      FirStep,
+      SineF64,
+      WindowF64,
+  };
+  return &table;
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace lcsm
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace lcsm {
+namespace {
+
+HWY_EXPORT(Table);
+
+}  // namespace
+
+const PointwiseKernels& GetPointwiseKernels() {
+  return *HWY_DYNAMIC_DISPATCH(Table)();
+}
+
+}  // namespace lcsm
+#endif  // HWY_ONCE
