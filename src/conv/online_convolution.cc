@@ -194,14 +194,42 @@ void OnlineConvolution::Step(size_t mixer, const float* x, float* y) noexcept {
 }
 
 void OnlineConvolution::Advance() noexcept {
-  const Plan& plan = prepared_->plan();
-  const size_t r = ++position_;
-  if (plan.schedule == Schedule::kPerLayer || r >= plan.problem.length) return;
-  pool_->ParallelFor(HistoryGroups(plan.problem), Grain(r),
+  ++position_;
+  if (prepared_->plan().schedule == Schedule::kAcrossLayers) {
+    RunDueWork(position_);
+  }
+}
+
+void OnlineConvolution::RunDueWork(size_t r) noexcept {
+  const Problem& problem = prepared_->plan().problem;
+  if (r >= problem.length) return;
+  pool_->ParallelFor(HistoryGroups(problem), Grain(r),
                      [&](size_t begin, size_t end, size_t worker) {
-                       for (size_t g = begin; g < end; ++g)
+                       for (size_t g = begin; g < end; ++g) {
                          DueWork(CellOf(g), r, worker);
+                       }
                      });
+}
+
+void OnlineConvolution::PretendHistory(size_t position, const float* rows,
+                                       size_t num_rows) noexcept {
+  const Problem& problem = prepared_->plan().problem;
+  const size_t width = problem.batch * problem.channels;
+  pool_->ParallelFor(
+      HistoryGroups(problem), 1, [&](size_t begin, size_t end, size_t) {
+        for (size_t h = begin; h < end; ++h) {
+          const Cell cell = CellOf(h);
+          float* line = History(cell.mixer, cell.row, cell.group);
+          const float* column =
+              rows + cell.row * problem.channels + cell.group * kLanes;
+          const size_t lanes =
+              std::min(kLanes, problem.channels - cell.group * kLanes);
+          for (size_t t = 0; t < position; ++t, line += kLanes) {
+            std::copy_n(column + t % num_rows * width, lanes, line);
+          }
+        }
+      });
+  position_ = position;
 }
 
 void OnlineConvolution::StepMany(size_t mixer, size_t count, const float* x,

@@ -77,6 +77,19 @@ class OnlineConvolution {
   // Back to position 0, all histories forgotten.
   void Reset() noexcept;
 
+  // For benchmarks, which would otherwise take hours to reach a position:
+  // pretends that the first `position` inputs were rows[t % num_rows]
+  // ([num_rows][B][D], the same for all mixers). The accumulators are left as
+  // they are, so outputs are wrong from then on; their cost is right.
+  void PretendHistory(size_t position, const float* rows,
+                      size_t num_rows) noexcept;
+  // For benchmarks: moves without doing anything. position <= L.
+  void PretendPosition(size_t position) noexcept { position_ = position; }
+  // For benchmarks: the deferrable work that falls due when r inputs are known,
+  // of all mixers, on the pool. Adds to the accumulators each time it is
+  // called.
+  void RunDueWork(size_t r) noexcept;
+
  private:
   OnlineConvolution() = default;
 

@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "base/thread_pool.h"
+#include "conv/online_convolution.h"
 #include "conv/problem.h"
 #include "lcsm/status.h"
 
@@ -93,6 +94,9 @@ class ModelState {
   // Benchmarks only: steps with long convolutions (red cells included) left
   // out, to see what they cost. The outputs are then wrong on purpose.
   virtual void SkipMixers(bool skip) noexcept = 0;
+  // Benchmarks only: the state's long convolutions, to place it at a position
+  // with a made-up history and to time tiles alone. Null where there are none.
+  virtual conv::OnlineConvolution* convolution() noexcept { return nullptr; }
 };
 
 class PreparedModel {

@@ -1,0 +1,146 @@
+#include "bench/model_bench.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+#include <random>
+
+#include "conv/online_convolution.h"
+
+namespace lcsm::bench {
+namespace {
+
+constexpr size_t kRows =
+    61;  // Of made-up history; see mixer_bench.cc for the principle.
+
+StepStatistics Statistics(const std::vector<double>& ms) {
+  StepStatistics s;
+  if (ms.empty()) return s;
+  s.mean = std::accumulate(ms.begin(), ms.end(), 0.0) /
+           static_cast<double>(ms.size());
+  s.p50 = Quantile(ms, 0.5);
+  s.p99 = Quantile(ms, 0.99);
+  s.p99_9 = Quantile(ms, 0.999);
+  s.max = *std::max_element(ms.begin(), ms.end());
+  return s;
+}
+
+// Milliseconds of the mixers of a step on average over a sequence.
+double AmortisedMixerMs(conv::OnlineConvolution& convolution,
+                        const conv::Plan& plan, size_t position,
+                        const std::vector<float>& rows) {
+  const size_t mixers = plan.problem.mixers;
+  std::vector<float> y(plan.problem.batch * plan.problem.channels);
+  std::vector<double> red;
+  for (size_t k = 0; k < 64 && position + k < plan.problem.length; ++k) {
+    convolution.PretendPosition(position + k);
+    const Stopwatch watch;
+    for (size_t m = 0; m < mixers; ++m)
+      convolution.Step(m, rows.data(), y.data());
+    red.push_back(1e3 * watch.Seconds());
+  }
+  double total = Quantile(red, 0.5);
+  // One tile of each level; medians of several, since one may meet an
+  // interruption.
+  const size_t length = plan.problem.length;
+  const auto due_ms = [&](size_t r) {
+    std::vector<double> ms;
+    const size_t repeats = r % 1024 == 0 ? 3 : 9;
+    for (size_t repeat = 0; repeat < repeats; ++repeat) {
+      const Stopwatch watch;
+      convolution.RunDueWork(r);
+      ms.push_back(1e3 * watch.Seconds());
+    }
+    return Quantile(ms, 0.5);
+  };
+  if (plan.levels.empty()) return total + due_ms(std::max<size_t>(1, position));
+  for (size_t i = 0; i < plan.levels.size(); ++i) {
+    const size_t block = plan.levels[i].block;
+    const bool top = i + 1 == plan.levels.size();
+    size_t r =
+        (position / block | 1) * block;  // An odd multiple near the position.
+    if (r >= length) r = block;
+    const double tiles =
+        static_cast<double>((length - 1) / block + (top ? 0 : 1)) /
+        (top ? 1 : 2);
+    total += due_ms(r) * std::max(1.0, std::floor(tiles)) /
+             static_cast<double>(length);
+  }
+  return total;
+}
+
+}  // namespace
+
+StatusOr<ModelResult> RunModel(const Model& model, const ModelCase& wanted,
+                               ThreadPool& pool) {
+  ModelResult result;
+  const ModelInfo& info = model.info();
+  const size_t furthest =
+      *std::max_element(wanted.positions.begin(), wanted.positions.end());
+  const size_t horizon = furthest + wanted.steps;
+  if (horizon > info.max_length) {
+    return InvalidInput(
+        fmt::format("position {} and {} steps are beyond the model's limit of "
+                    "{} positions (--at, --steps)",
+                    furthest, wanted.steps, info.max_length));
+  }
+  const Stopwatch prepare;
+  LCSM_ASSIGN_OR_RETURN(const std::shared_ptr<const PreparedModel> prepared,
+                        model.Prepare({horizon, wanted.plan}, pool, nullptr));
+  result.prepare_seconds = prepare.Seconds();
+  result.plan = prepared->plan().Print();
+  const conv::Plan& plan = prepared->plan();
+  LCSM_ASSIGN_OR_RETURN(std::unique_ptr<ModelState> state,
+                        prepared->NewState(pool));
+  conv::OnlineConvolution* const convolution = state->convolution();
+  if (convolution == nullptr) {
+    return Unsupported("this model has no long convolutions to measure");
+  }
+  std::mt19937 rng(5);
+  std::normal_distribution<float> normal;
+  std::vector<float> rows(kRows * plan.problem.batch * plan.problem.channels);
+  for (float& v : rows) v = 0.1f * normal(rng);
+  std::vector<float> logits(info.padded_vocab);
+  const auto token = [&] { return static_cast<int32_t>(rng() % info.vocab); };
+
+  for (const size_t position : wanted.positions) {
+    PositionResult row;
+    row.position = position;
+    row.synthetic_history = wanted.synthetic_history && position > 0;
+    std::vector<double> with, without;
+    for (size_t round = 0; round < wanted.rounds; ++round) {
+      for (const bool skip : {true, false}) {
+        state->Reset();
+        if (row.synthetic_history) {
+          convolution->PretendHistory(position, rows.data(), kRows);
+        } else if (position > 0) {
+          std::vector<int32_t> prompt(position);
+          for (int32_t& id : prompt) id = token();
+          LCSM_RETURN_IF_ERROR(
+              state->Prefill(prompt, logits.data(), nullptr, nullptr));
+        }
+        state->SkipMixers(skip);
+        for (size_t k = 0; k < wanted.steps; ++k) {
+          const int32_t id = token();
+          const Stopwatch watch;
+          state->Step(id, logits.data());
+          (skip ? without : with).push_back(1e3 * watch.Seconds());
+        }
+        state->SkipMixers(false);
+      }
+    }
+    row.step_ms = Statistics(with);
+    row.step_without_mixers_ms = Statistics(without);
+    row.mixer_ms_amortised =
+        AmortisedMixerMs(*convolution, plan, position, rows);
+    row.mixer_share =
+        row.mixer_ms_amortised /
+        (row.mixer_ms_amortised + row.step_without_mixers_ms.mean);
+    result.positions.push_back(row);
+  }
+  return result;
+}
+
+}  // namespace lcsm::bench

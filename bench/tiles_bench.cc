@@ -1,0 +1,32 @@
+#include "bench/tiles_bench.h"
+
+#include "conv/measure_tiles.h"
+#include "conv/tile_op.h"
+
+namespace lcsm::bench {
+
+StatusOr<std::vector<TileRow>> RunTiles(size_t max_block, size_t repeats) {
+  using conv::Tau;
+  std::vector<TileRow> rows;
+  for (size_t block = 1; block <= max_block; block *= 2) {
+    TileRow row;
+    row.block = block;
+    const std::pair<Tau, double*> taus[] = {
+        {Tau::kDirect, &row.direct},
+        {Tau::kDirectBlocked, &row.direct_blocked},
+        {Tau::kFftLibrary, &row.fft_library},
+        {Tau::kFftFused, &row.fft_fused}};
+    for (const auto& [tau, ns] : taus) {
+      const bool is_direct = tau == Tau::kDirect || tau == Tau::kDirectBlocked;
+      if (block < conv::SmallestBlock(tau) || (is_direct && block > 1024) ||
+          (tau == Tau::kFftLibrary && block > 65536)) {
+        continue;
+      }
+      LCSM_ASSIGN_OR_RETURN(*ns, conv::MeasureTile({block, tau}, repeats));
+    }
+    rows.push_back(row);
+  }
+  return rows;
+}
+
+}  // namespace lcsm::bench
