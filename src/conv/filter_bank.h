@@ -31,6 +31,7 @@ class FilterBank {
   // Sets taps [first, first + count) of one mixer for all its channels;
   // `values` is [count][channels], i.e. values[n * channels + c] = rho_c[first
   // + n]. Requires first + count <= taps().
+  // Subnormal taps become zero.
   void SetTaps(size_t mixer, size_t first, size_t count, const float* values);
 
   // One group's taps, [taps() + slack][kLanes]; zero beyond taps() (see

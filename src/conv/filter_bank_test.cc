@@ -44,6 +44,19 @@ TEST(FilterBankTest, HoldsTapsByGroupWithZerosAround) {
   }
 }
 
+TEST(FilterBankTest, SubnormalTapsBecomeZero) {
+  Problem problem;
+  problem.channels = 3;
+  problem.length = problem.taps = 1;
+  std::unique_ptr<FilterBank> bank = FilterBank::Create(problem).value();
+  const float taps[] = {1e-40f, -1.2e-38f, -3e-39f};
+  bank->SetTaps(0, 0, 1, taps);
+  EXPECT_EQ(bank->Group(0, 0)[0], 0.0f);
+  EXPECT_EQ(bank->Group(0, 0)[1],
+            -1.2e-38f);  // The smallest normal is 1.18e-38.
+  EXPECT_EQ(bank->TapZero(0)[2], 0.0f);
+}
+
 TEST(FilterBankTest, NeverHoldsMoreTapsThanPositions) {
   Problem problem;
   problem.length = 3;
