@@ -1,0 +1,404 @@
+// lcsm bench: mixer, model, tiles. Thin: the measuring is in bench/.
+#include "bench/machine.h"
+#include "bench/mixer_bench.h"
+#include "bench/model_bench.h"
+#include "bench/svg_plot.h"
+#include "bench/tiles_bench.h"
+
+#include <fmt/format.h>
+
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "base/cpu_info.h"
+#include "command.h"
+#include "exit_codes.h"
+#include "interrupt.h"
+#include "io/atomic_file.h"
+#include "model_options.h"
+#include "models/hyena_synthetic.h"
+#include "output.h"
+
+namespace lcsm::cli {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+// Prints a table's text, then writes the files that were asked for, whole or
+// not at all.
+int Finish(const std::string& table, const Json& json,
+           const std::string& json_file, const std::string& svg,
+           const std::string& svg_file) {
+  Output out;
+  Status status = out.Write(table);
+  if (status.ok()) status = out.Flush();
+  if (status.ok() && !json_file.empty()) {
+    status = io::WriteFileAtomically(json_file, json.dump(2) + "\n");
+  }
+  if (status.ok() && !svg_file.empty())
+    status = io::WriteFileAtomically(svg_file, svg);
+  return status.ok() ? kExitOk : Fail(status);
+}
+
+// ---- mixer
+
+struct MixerOptions {
+  size_t channels = 256, batch = 1, mixers = 1, repeats = 5;
+  std::vector<size_t> lengths = {4096, 16384, 65536};
+  std::vector<size_t> threads = {1};
+  std::vector<std::string> methods = {"lazy", "eager", "paper"};
+  std::vector<std::string> taus = {"hybrid"};
+  std::string schedule = "across-layers";
+  std::string json_file, svg_file;
+};
+
+struct MixerRow {
+  std::string method, tau;
+  size_t length = 0, threads = 0;
+  bench::MixerResult result;
+};
+
+std::string MixerTable(const std::vector<MixerRow>& rows) {
+  std::string table = fmt::format(
+      "{:<8} {:<15} {:>8} {:>7} {:>12} {:>20} {:>9} {:>10}\n", "method", "tau",
+      "length", "threads", "ns/token/ch", "min .. max", "error", "MiB");
+  for (const MixerRow& row : rows) {
+    const bench::Spread& ns = row.result.ns_per_token_channel;
+    table += fmt::format(
+        "{:<8} {:<15} {:>8} {:>7} {:>12.2f} {:>20} {:>9.1e} {:>10.1f}{}\n",
+        row.method, row.tau, row.length, row.threads, ns.median,
+        fmt::format("{:.2f} .. {:.2f}", ns.min, ns.max),
+        row.result.max_relative_error,
+        static_cast<double>(row.result.bytes) / (1 << 20),
+        row.result.sampled ? "  sampled" : "");
+  }
+  return table;
+}
+
+Json MixerJson(const MixerOptions& options, const std::vector<MixerRow>& rows) {
+  Json results = Json::array();
+  for (const MixerRow& row : rows) {
+    results.push_back(
+        {{"method", row.method},
+         {"tau", row.tau},
+         {"channels", options.channels},
+         {"batch", options.batch},
+         {"mixers", options.mixers},
+         {"length", row.length},
+         {"threads", row.threads},
+         {"ns_per_token_channel", row.result.ns_per_token_channel.median},
+         {"ns_min", row.result.ns_per_token_channel.min},
+         {"ns_max", row.result.ns_per_token_channel.max},
+         {"repeats", options.repeats},
+         {"max_relative_error", row.result.max_relative_error},
+         {"checked_length", row.result.checked_length},
+         {"sampled", row.result.sampled},
+         {"bytes", row.result.bytes},
+         {"plan", row.result.plan}});
+  }
+  return {{"machine", bench::MachineJson()}, {"results", results}};
+}
+
+std::string MixerSvg(const MixerOptions& options,
+                     const std::vector<MixerRow>& rows) {
+  bench::Chart chart;
+  chart.title =
+      fmt::format("Cost of one token in one channel, C = {}", options.channels);
+  chart.x_label = "sequence length L (tokens)";
+  chart.y_label = "ns per token and channel";
+  chart.note = fmt::format("{}, {}, lcsm bench mixer; median of {}",
+                           GetCpuInfo().model, SimdTarget(), options.repeats);
+  for (const MixerRow& row : rows) {
+    std::string label = row.method == "paper" ? row.tau : row.method;
+    if (options.threads.size() > 1)
+      label += fmt::format(", {} threads", row.threads);
+    auto series =
+        std::find_if(chart.series.begin(), chart.series.end(),
+                     [&](const bench::Series& s) { return s.label == label; });
+    if (series == chart.series.end()) {
+      chart.series.push_back({label, {}, {}});
+      series = chart.series.end() - 1;
+    }
+    series->x.push_back(static_cast<double>(row.length));
+    series->y.push_back(row.result.ns_per_token_channel.median);
+  }
+  return bench::LogLogSvg(chart);
+}
+
+int RunMixerBench(const MixerOptions& options) {
+  const bench::NoiseWatch noise;
+  std::vector<MixerRow> rows;
+  double widest = 0;
+  for (const size_t length : options.lengths) {
+    for (const std::string& name : options.methods) {
+      const conv::Method method =
+          *conv::MethodFromName(name == "planned" ? "paper" : name);
+      // Lazy and eager have no tiles: one row each.
+      const bool tiled = method == conv::Method::kPaper;
+      for (const std::string& tau :
+           tiled ? options.taus : std::vector<std::string>{"-"}) {
+        for (const size_t threads : options.threads) {
+          if (Interrupted()) return kExitInterrupted;
+          bench::MixerCase wanted;
+          wanted.problem = {options.mixers, options.channels, options.batch,
+                            length, length};
+          wanted.options = {
+              method, tiled ? *conv::TauFromName(tau) : conv::Tau::kHybrid,
+              *conv::ScheduleFromName(options.schedule)};
+          wanted.threads = threads;
+          wanted.repeats = options.repeats;
+          const StatusOr<bench::MixerResult> result = bench::RunMixer(wanted);
+          if (!result.ok()) return Fail(result.status());
+          widest = std::max(widest, result->ns_per_token_channel.Relative());
+          rows.push_back({name, tau, length, threads, *result});
+          fmt::print(stderr, "{} {} L={} threads={}: {:.2f} ns\n", name, tau,
+                     length, threads, result->ns_per_token_channel.median);
+        }
+      }
+    }
+  }
+  fmt::print(stderr, "widest (max - min) / median: {:.2f}; {}\n", widest,
+             noise.Report());
+  return Finish(MixerTable(rows), MixerJson(options, rows), options.json_file,
+                MixerSvg(options, rows), options.svg_file);
+}
+
+void AddMixer(CLI::App& root, Commands& commands) {
+  auto options = std::make_shared<MixerOptions>();
+  CLI::App* app = root.add_subcommand(
+      "mixer", "Cost of online convolution alone, answers checked first");
+  app->footer(
+      "Example:\n  lcsm bench mixer --channels 256 --lengths 4096,65536 "
+      "--methods lazy,paper "
+      "--taus fft-fused,hybrid --json mixer.json --svg mixer.svg");
+  app->add_option("--channels", options->channels, "channels of one mixer")
+      ->check(CLI::PositiveNumber);
+  app->add_option("--batch", options->batch, "rows that share the filters")
+      ->check(CLI::PositiveNumber);
+  app->add_option("--mixers", options->mixers,
+                  "convolutions that advance together (layers)")
+      ->check(CLI::PositiveNumber);
+  app->add_option("--lengths", options->lengths, "sequence lengths")
+      ->delimiter(',')
+      ->check(CLI::PositiveNumber);
+  app->add_option("--threads", options->threads, "thread counts")
+      ->delimiter(',')
+      ->check(CLI::PositiveNumber);
+  app->add_option("--methods", options->methods,
+                  "of lazy, eager, paper, planned")
+      ->delimiter(',')
+      ->check(CLI::IsMember(
+          std::set<std::string>{"lazy", "eager", "paper", "planned"}));
+  app->add_option(
+         "--taus", options->taus,
+         "of direct, direct-blocked, fft-library, fft-fused, hybrid, measured")
+      ->delimiter(',')
+      ->check(CLI::IsMember(std::set<std::string>{"direct", "direct-blocked",
+                                                  "fft-library", "fft-fused",
+                                                  "hybrid", "measured"}));
+  app->add_option("--schedule", options->schedule, "across-layers or per-layer")
+      ->check(
+          CLI::IsMember(std::set<std::string>{"across-layers", "per-layer"}));
+  app->add_option("--repeats", options->repeats, "runs of each case")
+      ->check(CLI::PositiveNumber);
+  app->add_option("--json", options->json_file, "write the results to FILE")
+      ->type_name("FILE");
+  app->add_option("--svg", options->svg_file,
+                  "draw cost against length into FILE")
+      ->type_name("FILE");
+  commands.push_back({app, [options] { return RunMixerBench(*options); }});
+}
+
+// ---- tiles
+
+void AddTiles(CLI::App& root, Commands& commands) {
+  struct Options {
+    size_t max_block = 32768, repeats = 9;
+    std::string json_file;
+  };
+  auto options = std::make_shared<Options>();
+  CLI::App* app = root.add_subcommand(
+      "tiles", "Each way to compute a gray tile, by block size, on one thread");
+  app->footer("Example:\n  lcsm bench tiles --max-block 4096");
+  app->add_option("--max-block", options->max_block, "largest block size")
+      ->check(CLI::PositiveNumber);
+  app->add_option("--repeats", options->repeats, "sweeps; the median counts")
+      ->check(CLI::PositiveNumber);
+  app->add_option("--json", options->json_file, "write the results to FILE")
+      ->type_name("FILE");
+  commands.push_back(
+      {app, [options] {
+         const bench::NoiseWatch noise;
+         const StatusOr<std::vector<bench::TileRow>> rows =
+             bench::RunTiles(options->max_block, options->repeats);
+         if (!rows.ok()) return Fail(rows.status());
+         const auto cell = [](double ns) {
+           return ns < 0 ? std::string("-") : fmt::format("{:.3f}", ns);
+         };
+         std::string table = fmt::format(
+             "ns per token and channel of a level\n{:>8} {:>10} {:>15} {:>12} "
+             "{:>10}\n",
+             "block", "direct", "direct-blocked", "fft-library", "fft-fused");
+         Json results = Json::array();
+         for (const bench::TileRow& row : rows.value()) {
+           table +=
+               fmt::format("{:>8} {:>10} {:>15} {:>12} {:>10}\n", row.block,
+                           cell(row.direct), cell(row.direct_blocked),
+                           cell(row.fft_library), cell(row.fft_fused));
+           Json entry = {{"block", row.block}};
+           const std::pair<const char*, double> figures[] = {
+               {"direct", row.direct},
+               {"direct-blocked", row.direct_blocked},
+               {"fft-library", row.fft_library},
+               {"fft-fused", row.fft_fused}};
+           for (const auto& [name, ns] : figures) {
+             if (ns >= 0) entry[name] = ns;
+           }
+           results.push_back(entry);
+         }
+         fmt::print(stderr, "{}\n", noise.Report());
+         return Finish(
+             table, {{"machine", bench::MachineJson()}, {"results", results}},
+             options->json_file, "", "");
+       }});
+}
+
+// ---- model
+
+struct ModelOptions {
+  ModelOption model;
+  ExecutionOptions execution;
+  std::string shape, history = "auto", json_file;
+  std::vector<size_t> at = {64, 1024, 8192};
+  size_t steps = 256, rounds = 3;
+};
+
+Json StepJson(const bench::StepStatistics& s) {
+  return {{"mean", s.mean},
+          {"p50", s.p50},
+          {"p99", s.p99},
+          {"p99_9", s.p99_9},
+          {"max", s.max}};
+}
+
+int RunModelBench(const ModelOptions& options) {
+  std::shared_ptr<const Model> model;
+  std::string name = options.shape;
+  if (options.shape.empty()) {
+    StatusOr<LoadedModel> loaded = LoadNamedModel(options.model);
+    if (!loaded.ok()) return Fail(loaded.status());
+    model = loaded->model;
+    name = model->info().name;
+  } else {
+    StatusOr<std::shared_ptr<const Model>> made =
+        MakeSyntheticModel(options.shape, 1);
+    if (!made.ok()) return Fail(made.status());
+    model = *made;
+  }
+  bench::ModelCase wanted;
+  wanted.positions = options.at;
+  wanted.steps = options.steps;
+  wanted.rounds = options.rounds;
+  wanted.plan = ToPlanOptions(options.execution);
+  // A prefill of more than this takes longer than the measurement; the cost of
+  // a step does not depend on what the history holds.
+  constexpr size_t kLongestPrefill = 4096;
+  const size_t furthest =
+      *std::max_element(options.at.begin(), options.at.end());
+  wanted.synthetic_history =
+      options.history == "synthetic" ||
+      (options.history == "auto" && furthest > kLongestPrefill);
+  ThreadPool pool(options.execution.threads);
+  const bench::NoiseWatch noise;
+  const StatusOr<bench::ModelResult> result =
+      bench::RunModel(*model, wanted, pool);
+  if (!result.ok()) return Fail(result.status());
+
+  std::string table = fmt::format(
+      "{}: {}, {} threads; prepared in {:.1f} s\n{:>9} {:>9} {:>9} {:>9} {:>9} "
+      "| {:>9} {:>9} | {:>9} {:>7}\n",
+      name, result->plan, pool.NumThreads(), result->prepare_seconds,
+      "position", "mean ms", "p50", "p99", "max", "no mixers", "p50",
+      "mixers ms", "share");
+  Json rows = Json::array();
+  for (const bench::PositionResult& row : result->positions) {
+    table += fmt::format(
+        "{:>9} {:>9.4f} {:>9.4f} {:>9.4f} {:>9.4f} | {:>9.4f} {:>9.4f} | "
+        "{:>9.4f} {:>6.1f}%{}\n",
+        row.position, row.step_ms.mean, row.step_ms.p50, row.step_ms.p99,
+        row.step_ms.max, row.step_without_mixers_ms.mean,
+        row.step_without_mixers_ms.p50, row.mixer_ms_amortised,
+        100 * row.mixer_share,
+        row.synthetic_history ? "  synthetic history" : "");
+    rows.push_back(
+        {{"position", row.position},
+         {"history", row.synthetic_history ? "synthetic" : "prefill"},
+         {"step_ms", StepJson(row.step_ms)},
+         {"step_without_mixers_ms", StepJson(row.step_without_mixers_ms)},
+         {"mixer_ms_amortised", row.mixer_ms_amortised},
+         {"mixer_share", row.mixer_share}});
+  }
+  fmt::print(stderr, "{}\n", noise.Report());
+  const Json json = {{"machine", bench::MachineJson()},
+                     {"model", name},
+                     {"plan", result->plan},
+                     {"threads", pool.NumThreads()},
+                     {"steps", options.steps},
+                     {"rounds", options.rounds},
+                     {"prepare_seconds", result->prepare_seconds},
+                     {"peak_rss_bytes", PeakRssBytes()},
+                     {"results", rows}};
+  return Finish(table, json, options.json_file, "", "");
+}
+
+void AddModel(CLI::App& root, Commands& commands) {
+  auto options = std::make_shared<ModelOptions>();
+  CLI::App* app = root.add_subcommand(
+      "model", "Decode steps of a whole model at given positions");
+  app->footer(
+      "Examples:\n  lcsm bench model --at 64,4096\n"
+      "  lcsm bench model --shape hyenadna-large-1m --at 1024,65536 --threads "
+      "1");
+  AddModelOption(*app, options->model);
+  app->add_option("--shape", options->shape,
+                  "instead of a model: a published shape with random weights")
+      ->type_name("NAME")
+      ->excludes(app->get_option("--model"));
+  app->add_option("--at", options->at, "positions")->delimiter(',');
+  app->add_option("--steps", options->steps,
+                  "steps timed at each position and round")
+      ->check(CLI::PositiveNumber);
+  app->add_option("--rounds", options->rounds,
+                  "rounds with and without mixers in turn")
+      ->check(CLI::PositiveNumber);
+  app->add_option("--history", options->history,
+                  "prefill random tokens up to a position, or make its history "
+                  "up (synthetic)")
+      ->check(
+          CLI::IsMember(std::set<std::string>{"auto", "prefill", "synthetic"}));
+  AddExecutionOptions(*app, options->execution);
+  app->add_option("--json", options->json_file, "write the results to FILE")
+      ->type_name("FILE");
+  commands.push_back({app, [options, app] {
+                        const std::string sentence =
+                            CheckExecution(options->execution);
+                        return sentence.empty() ? RunModelBench(*options)
+                                                : FailUsage(*app, sentence);
+                      }});
+}
+
+}  // namespace
+
+void AddBench(CLI::App& root, Commands& commands) {
+  CLI::App* app = root.add_subcommand("bench", "Measure: mixer, model, tiles");
+  app->require_subcommand(1);
+  app->footer("Run 'lcsm bench mixer --help' and so on for examples.");
+  AddMixer(*app, commands);
+  AddTiles(*app, commands);
+  AddModel(*app, commands);
+}
+
+}  // namespace lcsm::cli
