@@ -1,0 +1,109 @@
+"""Makes the small checkpoints in this folder: python make.py (needs torch).
+
+They come from torch itself, so that the reader is tested against what torch writes and not against
+what we think it writes. Element j of every tensor is j + 0.5 (floats) or j (integers) unless a comment
+says otherwise. Only names of globals are hostile here, nothing is run by making these files.
+"""
+import collections
+import io
+import pickle
+import zipfile
+
+import torch
+from torch import nn
+
+
+def ramp(*shape, dtype=torch.float32):
+    n = 1
+    for s in shape:
+        n *= s
+    x = torch.arange(n, dtype=torch.float64)
+    if dtype.is_floating_point:
+        x = x + 0.5
+    return x.to(dtype).reshape(shape)
+
+
+class Small(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embed = nn.Embedding(4, 3)
+        self.head = nn.Linear(3, 4, bias=False)
+        self.head.weight = self.embed.weight  # tied: one storage
+        self.embed.weight.data.copy_(ramp(4, 3))
+
+
+base = ramp(3, 4)
+tensors = collections.OrderedDict(
+    f32=ramp(2, 3), f16=ramp(3, dtype=torch.float16), bf16=ramp(3, dtype=torch.bfloat16),
+    f64=ramp(3, dtype=torch.float64), i64=ramp(3, dtype=torch.int64), u8=ramp(3, dtype=torch.uint8),
+    scalar=torch.tensor(1.5), empty=torch.zeros(0, 4),
+    transposed=base.t(),            # (4, 3): element (i, j) is 4 j + i + 0.5
+    slice=base[1:, ::2],            # (2, 2): 4.5, 6.5, 8.5, 10.5
+    parameter=nn.Parameter(ramp(2)))
+
+torch.save(tensors, "tensors.pt")
+torch.save(tensors, "tensors-protocol4.pt", pickle_protocol=4)
+torch.save(Small().state_dict(), "module.pt")  # carries _metadata
+torch.save(tensors, "legacy.pt", _use_new_zipfile_serialization=False)
+torch.save([1, 2], "list.pt")
+torch.save({"model": dict(tensors)}, "nested.pt")
+
+
+class Fake:
+    """Pickles as a call of any global."""
+    def __init__(self, name, args):
+        self.name, self.args = name, args
+
+
+def save(obj, file, compression=zipfile.ZIP_STORED, storages=None):
+    """A checkpoint without torch, in which Fake(name, args) becomes a call of `name`."""
+    class Pickler(pickle._Pickler):
+        def save_fake(self, fake):
+            module, _, name = fake.name.rpartition(".")
+            if name.startswith("__persistent"):
+                self.save(fake.args)
+                self.write(pickle.BINPERSID)
+                return
+            self.write(pickle.GLOBAL + f"{module}\n{name}\n".encode())
+            if fake.args is not None:
+                self.save(fake.args)
+                self.write(pickle.REDUCE)
+        dispatch = dict(pickle._Pickler.dispatch)
+        dispatch[Fake] = save_fake
+
+    out = io.BytesIO()
+    Pickler(out, protocol=2).dump(obj)
+    with zipfile.ZipFile(file, "w", compression) as z:
+        def put(name, data):
+            z.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), data, compress_type=compression)
+        put("w/data.pkl", out.getvalue())
+        for key, data in (storages or {}).items():
+            put(f"w/data/{key}", data)
+
+
+def tensor(key="0", numel=4, offset=0, shape=(4,), stride=(1,), kind="torch.FloatStorage", hooks=None):
+    pid = Fake("x.__persistent", ("storage", Fake(kind, None), key, "cpu", numel))
+    return Fake("torch._utils._rebuild_tensor_v2", (pid, offset, shape, stride, False, hooks))
+
+
+four = {"0": bytes(16)}
+hostile = Fake("os.system", ("echo pwned",))
+save({"state_dict": {"w": tensor()}, "hyper_parameters": hostile}, "hostile-outside.ckpt", storages=four)
+save({"state_dict": {"w": tensor(), "model.x": hostile}}, "hostile-inside.ckpt", storages=four)
+save({"state_dict": {"w": tensor(hooks=hostile)}}, "hostile-hooks.ckpt", storages=four)
+save({"state_dict": {"w": tensor(kind="evil.Storage")}}, "hostile-storage.ckpt", storages=four)
+save({"state_dict": hostile}, "hostile-dict.ckpt", storages=four)
+save({"w": tensor(shape=(5,))}, "outside-storage.ckpt", storages=four)
+save({"w": tensor(offset=1)}, "offset.ckpt", storages=four)
+save({"w": tensor(shape=(2, 2), stride=(1 << 62, 1 << 62))}, "stride-overflow.ckpt", storages=four)
+save({"w": tensor(shape=(1 << 40, 1 << 40), stride=(0, 0))}, "shape-overflow.ckpt", storages=four)
+save({"w": tensor(shape=(1 << 30,), stride=(0,))}, "expanded.ckpt", storages=four)
+save({"w": tensor(key="1")}, "no-entry.ckpt", storages=four)
+save({"w": tensor(key="../0")}, "traversal.ckpt", storages=four)
+save({"w": tensor(numel=5)}, "wrong-size.ckpt", storages=four)
+save({"w": [1, 2]}, "value-list.ckpt", storages=four)
+save({7: tensor()}, "key-int.ckpt", storages=four)
+save({}, "empty.ckpt")
+save({"w": tensor()}, "deflated.ckpt", zipfile.ZIP_DEFLATED, storages=four)
+save({"w": tensor(numel=1 << 24, shape=(1 << 24,))}, "bomb.ckpt", zipfile.ZIP_DEFLATED,
+     storages={"0": bytes(1 << 26)})
