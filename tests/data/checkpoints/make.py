@@ -48,6 +48,18 @@ torch.save(tensors, "legacy.pt", _use_new_zipfile_serialization=False)
 torch.save([1, 2], "list.pt")
 torch.save({"model": dict(tensors)}, "nested.pt")
 
+# For convert: names as in old safari files, mixed dtypes, an integer, a number; and a bad weight.
+E = "embedding.weight"
+torch.save({E: ramp(2, 2, dtype=torch.float16), "s4seq.encoder.norm.weight": ramp(2, dtype=torch.float64),
+            "s4seq.encoder.layers.0.mixer.output_linear.weight": ramp(2, 2, dtype=torch.bfloat16),
+            "s4seq.encoder.layers.0.norm1.weight": ramp(2) + 10, "s4seq.encoder.layers.0.norm2.weight": ramp(2) + 20,
+            "s4seq.encoder.layers.1.norm1.weight": ramp(2) + 30, "s4seq.encoder.layers.1.norm2.weight": ramp(2) + 40,
+            "s4seq.encoder.steps": ramp(1, dtype=torch.int64), "decoder.0.weight": ramp(2), "epoch": 3,
+            "lm_head.weight": ramp(2, 2), "optimizer.x": ramp(1)}, "safari.pt")
+torch.save({E: base, "lm_head.weight": base}, "tied.pt")
+torch.save({E: torch.tensor([[1.0, float("nan")]])}, "nan.pt")
+torch.save({E: torch.tensor([[1e300]], dtype=torch.float64)}, "overflow.pt")
+
 
 class Fake:
     """Pickles as a call of any global."""

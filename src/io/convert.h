@@ -1,0 +1,67 @@
+// `lcsm convert`: a torch checkpoint to a folder that lcsm runs from, which is
+// config.json and model.safetensors with canonical names and float32 weights.
+//
+// Thread safety: independent calls may run at once on different folders.
+#pragma once
+
+#include <cstddef>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "io/hyena_keys.h"
+#include "io/tensor.h"
+#include "lcsm/status.h"
+
+namespace lcsm::io {
+
+// How the channels of a filter of order > 2 are laid out: index = o D + c
+// ("order_slowest") or c (order - 1) + o ("order_fastest"). Files do not say;
+// for order 2 both are the same.
+enum class FilterLayout { kOrderSlowest, kOrderFastest };
+std::string_view FilterLayoutName(FilterLayout layout);
+// False if `name` is neither "order_slowest" nor "order_fastest".
+bool ParseFilterLayout(std::string_view name, FilterLayout* layout);
+
+struct ConvertOptions {
+  // Added to the decay window of every filter; no file stores it. Unless given:
+  // what the config says (`filter_shift`, or `shift` in its `layer`), else 0.05
+  // for HyenaDNA (12 ids), 0 for safari models.
+  std::optional<double> filter_shift;
+  // Unless given: what the config says (`filter_layout`), else order slowest
+  // for HyenaDNA and for Lightning files, order fastest for bare state dicts of
+  // the safari code.
+  std::optional<FilterLayout> filter_layout;
+  // The model's config.json; empty: the one beside the weights.
+  std::filesystem::path config;
+  // Replace a model that stands in the output folder.
+  bool overwrite = false;
+};
+
+struct ConvertReport {
+  struct Conversion {
+    std::string name;
+    DType from = DType::kF32;
+  };
+  std::filesystem::path weights;  // What was read.
+  std::vector<std::string> kept;  // Canonical names, as written.
+  std::vector<KeyPlan::Dropped> dropped;
+  std::vector<Conversion> converted;  // To F32.
+  std::vector<std::string> copied;    // Tokenizer files taken along.
+  double filter_shift = 0;
+  FilterLayout filter_layout = FilterLayout::kOrderSlowest;
+  size_t bytes = 0;  // Of tensors written.
+};
+
+// `weights_or_folder`: a .ckpt, .pt or .bin file, or a folder that holds
+// weights.ckpt, pytorch_model.bin or model.pt. `output` is made if need be. On
+// any failure the output folder is as it was. Errors: whatever TorchCheckpoint
+// and CanonicalHyenaKeys refuse, a missing or bad config.json, NaN or infinite
+// weights, a model in `output` already, a full disk.
+StatusOr<ConvertReport> ConvertCheckpoint(
+    const std::filesystem::path& weights_or_folder,
+    const std::filesystem::path& output, const ConvertOptions& options);
+
+}  // namespace lcsm::io
