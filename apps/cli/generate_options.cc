@@ -2,24 +2,8 @@
 
 #include <fmt/format.h>
 
-#include <cmath>
-
 namespace lcsm::cli {
 namespace {
-
-// CLI::Range lets "nan" through, since it only asks what is out of bounds.
-CLI::Validator FiniteIn(double lo, double hi, const char* description) {
-  return CLI::Validator(
-      [lo, hi, description](std::string& text) -> std::string {
-        double value = 0;
-        if (CLI::detail::lexical_cast(text, value) && std::isfinite(value) &&
-            value >= lo && value <= hi) {
-          return "";
-        }
-        return fmt::format("{} is not {}", text, description);
-      },
-      "");
-}
 
 void AddPromptOptions(CLI::App& app, GenerateArguments& a) {
   const std::string group = "What is continued";

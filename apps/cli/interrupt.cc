@@ -2,8 +2,6 @@
 
 #include <signal.h>
 
-#include <atomic>
-
 namespace lcsm::cli {
 namespace {
 
@@ -31,5 +29,6 @@ void InstallSignalHandlers() {
 }
 
 bool Interrupted() { return interrupted.load(std::memory_order_relaxed); }
+const std::atomic<bool>& InterruptFlag() { return interrupted; }
 
 }  // namespace lcsm::cli

@@ -2,6 +2,8 @@
 // finished properly. The second Ctrl-C ends the process at once.
 #pragma once
 
+#include <atomic>
+
 namespace lcsm::cli {
 
 // From here on SIGINT only sets the flag, once; SIGPIPE is ignored, so that a
@@ -9,5 +11,7 @@ namespace lcsm::cli {
 void InstallSignalHandlers();
 
 bool Interrupted();
+// The flag itself, for those who ask without us.
+const std::atomic<bool>& InterruptFlag();
 
 }  // namespace lcsm::cli

@@ -15,6 +15,17 @@
 
 namespace lcsm::cli {
 
+namespace {
+
+// "lcsm bench mixer".
+std::string FullName(const CLI::App& app) {
+  const CLI::App* const parent = app.get_parent();
+  return parent == nullptr ? app.get_name()
+                           : FullName(*parent) + " " + app.get_name();
+}
+
+}  // namespace
+
 int Fail(const Status& status) {
   if (status.code() == StatusCode::kCancelled) return kExitInterrupted;
   fmt::print(stderr, "lcsm: {}\n", status.message());
@@ -22,8 +33,9 @@ int Fail(const Status& status) {
 }
 
 int FailUsage(const CLI::App& app, const std::string& sentence) {
-  fmt::print(stderr, "lcsm {0}: {1}\nRun 'lcsm {0} --help' for the options.\n",
-             app.get_name(), sentence);
+  const std::string name = FullName(app);
+  fmt::print(stderr, "{0}: {1}\nRun '{0} --help' for the options.\n", name,
+             sentence);
   return kExitUsage;
 }
 
@@ -56,23 +68,20 @@ int Print(const std::string& text) {
   return status.ok() ? kExitOk : Fail(status);
 }
 
+// The innermost subcommand that was named.
+const CLI::App& Innermost(const CLI::App& app) {
+  const auto parsed = app.get_subcommands();
+  return parsed.empty() ? app : Innermost(*parsed.front());
+}
+
 // The parser's own exit codes become ours: 0 for --help and --version, else 2.
 int ExitOfParser(const CLI::App& root, const CLI::Error& error) {
-  if (error.get_exit_code() == 0) {
-    if (dynamic_cast<const CLI::CallForVersion*>(&error) != nullptr) {
-      return Print(std::string("lcsm ") + LCSM_VERSION + "\n");
-    }
-    for (const CLI::App* sub : root.get_subcommands()) {
-      return Print(sub->help());
-    }
-    return Print(root.help());
+  const CLI::App& app = Innermost(root);
+  if (error.get_exit_code() != 0) return FailUsage(app, error.what());
+  if (dynamic_cast<const CLI::CallForVersion*>(&error) != nullptr) {
+    return Print(std::string("lcsm ") + LCSM_VERSION + "\n");
   }
-  for (const CLI::App* sub : root.get_subcommands()) {
-    return FailUsage(*sub, error.what());
-  }
-  fmt::print(stderr, "lcsm: {}\nRun 'lcsm --help' for the commands.\n",
-             error.what());
-  return kExitUsage;
+  return Print(app.help());
 }
 
 StatusOr<bool> ApplySimdEnvironment() {
@@ -101,6 +110,7 @@ int Main(int argc, char** argv) {
   AddLogits(root, commands);
   AddInspect(root, commands);
   AddConvert(root, commands);
+  AddBench(root, commands);
   try {
     root.parse(argc, argv);
   } catch (const CLI::Error& error) {

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <cmath>
+#include <iterator>
 #include <utility>
 
 #include "model_lookup.h"
@@ -13,6 +15,19 @@ namespace {
 constexpr size_t kMaxThreads = 1024;
 
 }  // namespace
+
+CLI::Validator FiniteIn(double lo, double hi, const char* description) {
+  return CLI::Validator(
+      [lo, hi, description](std::string& text) -> std::string {
+        double value = 0;
+        if (CLI::detail::lexical_cast(text, value) && std::isfinite(value) &&
+            value >= lo && value <= hi) {
+          return "";
+        }
+        return fmt::format("{} is not {}", text, description);
+      },
+      "");
+}
 
 void AddModelOption(CLI::App& app, ModelOption& option) {
   app.add_option("--model", option.model,

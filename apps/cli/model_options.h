@@ -37,6 +37,9 @@ struct LoadedModel {
 };
 StatusOr<LoadedModel> LoadNamedModel(const ModelOption& option);
 
+// CLI::Range lets "nan" through, since it only asks what is out of bounds.
+CLI::Validator FiniteIn(double lo, double hi, const char* description);
+
 // "1 002 048": thousands set apart.
 std::string Digits(size_t n);
 // "1 token", "2 tokens".

@@ -6,6 +6,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "terminal.h"
+
 namespace lcsm::cli {
 namespace {
 
@@ -23,7 +25,11 @@ Output::~Output() { (void)Flush(); }
 
 Status Output::Write(std::string_view bytes) {
   if (reader_gone_) return OkStatus();
-  buffer_.append(bytes);
+  if (is_terminal_) {
+    buffer_ += Printable(bytes);
+  } else {
+    buffer_.append(bytes);
+  }
   if (is_file_ && buffer_.size() < kFileBufferBytes) return OkStatus();
   return Flush();
 }

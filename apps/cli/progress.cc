@@ -2,13 +2,13 @@
 
 #include <fmt/format.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <string_view>
 #include <utility>
+
+#include "terminal.h"
 
 namespace lcsm::cli {
 namespace {
@@ -27,24 +27,23 @@ size_t TerminalColumns() {
   return 80;
 }
 
-bool DumbTerminal() {
-  const char* term = getenv("TERM");
-  return term == nullptr || std::string_view(term) == "dumb";
-}
-
 }  // namespace
 
 Progress::Progress(std::string label, bool quiet)
     : label_(std::move(label)),
-      enabled_(!quiet && isatty(STDERR_FILENO) == 1 && !DumbTerminal()),
+      enabled_(!quiet && StderrTakesEscapes()),
       start_(std::chrono::steady_clock::now()),
       last_(start_) {}
 
-void Progress::Update(double done, const std::string& detail) {
-  if (!enabled_) return;
+bool Progress::Due() const {
+  if (!enabled_) return false;
   const auto now = std::chrono::steady_clock::now();
-  if (now - start_ < kQuietStart || (drawn_ && now - last_ < kBetween)) return;
-  last_ = now;
+  return now - start_ >= kQuietStart && (!drawn_ || now - last_ >= kBetween);
+}
+
+void Progress::Update(double done, const std::string& detail) {
+  if (!Due()) return;
+  last_ = std::chrono::steady_clock::now();
   drawn_ = true;
   done = std::clamp(done, 0.0, 1.0);
   const auto filled = static_cast<size_t>(done * kBarColumns + 0.5);

@@ -17,6 +17,8 @@ class Progress {
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
 
+  // Whether Update would draw: spares the caller from making words for nothing.
+  bool Due() const;
   // `done` in [0, 1]; `detail` stands after the bar.
   void Update(double done, const std::string& detail = "");
   // Takes the bar away.

@@ -34,7 +34,7 @@ struct SampleRecord {
   std::vector<int32_t> tokens;
   std::string text;
   std::vector<double> logprobs;  // Empty unless asked for.
-  std::string finish_reason;     // "length", "stop", "eos" or "interrupted".
+  std::string finish_reason;     // "length", "stop", "eos" or "cancelled".
 };
 
 // Every call may fail as Output::Write does. Between samples, and after End,

@@ -53,7 +53,7 @@ struct SessionOptions {
   // Positions (prompt and generated tokens together) the session can take. 0:
   // the model's own limit. Memory grows with it, so say it if you know it.
   size_t max_length = 0;
-  ExecutionOptions execution;
+  ExecutionOptions execution = {};
 };
 
 // Applied in this order: temperature, top-k, top-p, min-p.

@@ -121,7 +121,7 @@ class Convert(CliTest):
 
     def test_told_facts_stand_in_the_config(self):
         self.ok("convert", golden("hyena-order3-ckpt"), "--output", "out", "--filter-shift", "0.125",
-                "--filter-layout", "order-fastest")
+                "--filter-layout", "order_fastest")
         with open(self.path("out/config.json")) as file:
             config = json.load(file)
         self.assertEqual(config["filter_shift"], 0.125)

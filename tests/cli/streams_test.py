@@ -111,7 +111,7 @@ class Interrupts(CliTest):
         out, _ = self.interrupt("--format", "jsonl", "--stats", "s.json")
         records = [json.loads(line) for line in out.splitlines()]
         self.assertEqual({r["finish_reason"] for r in records[:-1]} - {"length"}, set())
-        self.assertIn(records[-1]["finish_reason"], ("interrupted", "length"))
+        self.assertIn(records[-1]["finish_reason"], ("cancelled", "length"))
         with open(self.path("s.json")) as file:
             self.assertEqual(json.load(file)["tokens"], sum(len(r["tokens"]) for r in records))
 

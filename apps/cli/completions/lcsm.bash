@@ -12,7 +12,7 @@ _lcsm() {
     --tau) COMPREPLY=($(compgen -W "direct direct-blocked fft-library fft-fused hybrid" -- "$cur")); return ;;
     --schedule) COMPREPLY=($(compgen -W "across-layers per-layer" -- "$cur")); return ;;
     --format) COMPREPLY=($(compgen -W "text tokens fasta jsonl" -- "$cur")); return ;;
-    --filter-layout) COMPREPLY=($(compgen -W "order-slowest order-fastest" -- "$cur")); return ;;
+    --filter-layout) COMPREPLY=($(compgen -W "order_slowest order_fastest" -- "$cur")); return ;;
     --model)
       # Folders, and the names of models that are installed.
       local names="" folder base
@@ -22,7 +22,7 @@ _lcsm() {
       done
       COMPREPLY=($(compgen -W "$names" -- "$cur") $(compgen -d -- "$cur"))
       return ;;
-    --prompt-file|--prompt-tokens|--tokens|--stats) COMPREPLY=($(compgen -f -- "$cur")); return ;;
+    --prompt-file|--prompt-tokens|--tokens|--stats|--config) COMPREPLY=($(compgen -f -- "$cur")); return ;;
     --output)
       if [ "${COMP_WORDS[1]}" = convert ]; then
         COMPREPLY=($(compgen -d -- "$cur"))
@@ -41,7 +41,7 @@ _lcsm() {
     inspect) COMPREPLY=($(compgen -W "--model --length --json --help $execution" -- "$cur")) ;;
     convert)
       case $cur in
-        -*) COMPREPLY=($(compgen -W "--output --filter-shift --filter-layout --help" -- "$cur")) ;;
+        -*) COMPREPLY=($(compgen -W "--output --config --filter-shift --filter-layout --overwrite --quiet --help" -- "$cur")) ;;
         *) COMPREPLY=($(compgen -f -- "$cur")) ;;
       esac ;;
   esac

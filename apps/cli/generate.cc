@@ -1,0 +1,330 @@
+// lcsm generate: continues a prompt and writes what comes as it comes.
+#include <fmt/format.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <memory>
+#include <random>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "api/allowed_ids.h"
+#include "base/cpu_info.h"
+#include "base/thread_pool.h"
+#include "command.h"
+#include "exit_codes.h"
+#include "generate_options.h"
+#include "interrupt.h"
+#include "io/atomic_file.h"
+#include "io/tokenizer.h"
+#include "progress.h"
+#include "prompt.h"
+#include "runtime/generator.h"
+#include "sample_writer.h"
+#include "stats.h"
+#include "terminal.h"
+
+namespace lcsm::cli {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double SecondsSince(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+// Short, so that a person can type it again.
+uint64_t DrawSeed() { return std::random_device()() % 1'000'000; }
+
+void Note(const GenerateArguments& arguments, const std::string& sentence) {
+  if (arguments.quiet || sentence.empty()) return;
+  fmt::print(stderr, "lcsm: note: {}\n", sentence);
+}
+
+// Everything that is settled before the first token, in the order in which it
+// can go wrong: cheap checks first, memory last.
+struct Setup {
+  LoadedModel loaded;
+  std::unique_ptr<io::Tokenizer> tokenizer;  // Null: the model has none.
+  Prompt prompt;
+  RunSettings settings;
+  std::unique_ptr<SampleWriter> writer;
+  std::unique_ptr<ThreadPool> pool;
+  std::shared_ptr<const PreparedModel> prepared;
+  std::unique_ptr<ModelState> state;
+  std::unique_ptr<Generator> generator;
+  double load_seconds = 0, prepare_seconds = 0;
+};
+
+Status CheckLength(const GenerateArguments& arguments, const Setup& setup) {
+  const size_t limit = setup.loaded.model->info().max_length;
+  const size_t prompt = setup.prompt.ids.size();
+  // The last token is generated but never taken in.
+  if (prompt <= limit && arguments.max_new_tokens - 1 <= limit - prompt) {
+    return OkStatus();
+  }
+  return InvalidInput(fmt::format(
+      "{} and --max-new-tokens {} are too long for the model {}, expected at "
+      "most {} together",
+      Count(prompt, "prompt token"), arguments.max_new_tokens,
+      setup.settings.model, limit));
+}
+
+RunSettings MakeSettings(const GenerateArguments& arguments,
+                         const Setup& setup) {
+  RunSettings settings;
+  settings.model = setup.loaded.model->info().name;
+  settings.format = arguments.format;
+  settings.logprobs = arguments.logprobs;
+  settings.seed = arguments.seed ? *arguments.seed : DrawSeed();
+  settings.temperature = arguments.temperature;
+  settings.top_k = arguments.top_k;
+  settings.top_p = arguments.top_p;
+  settings.min_p = arguments.min_p;
+  settings.prompt = setup.prompt.text;
+  settings.prompt_tokens = setup.prompt.ids.size();
+  return settings;
+}
+
+StatusOr<GenerateOptions> MakeGenerateOptions(
+    const GenerateArguments& arguments, const Setup& setup) {
+  GenerateOptions options;
+  options.max_new_tokens = arguments.max_new_tokens;
+  options.sampler = {arguments.temperature, arguments.top_k, arguments.top_p,
+                     arguments.min_p, setup.settings.seed};
+  options.stop = arguments.stop;
+  options.stop_at_eos = arguments.stop_at_eos;
+  options.logprobs = arguments.logprobs;
+  options.cancel = &InterruptFlag();
+  if (arguments.allow) {
+    if (setup.tokenizer == nullptr) {
+      return InvalidInput(
+          fmt::format("--allow: the model {} has no tokenizer to say which "
+                      "tokens these characters are",
+                      setup.settings.model));
+    }
+    auto allowed = api::AllowedIds(*setup.tokenizer, *arguments.allow);
+    if (!allowed.ok()) {
+      return InvalidInput("--allow: " + allowed.status().message());
+    }
+    options.allowed = std::move(allowed).value();
+  }
+  return options;
+}
+
+Status PrepareToRun(const GenerateArguments& arguments, Setup* setup) {
+  LCSM_ASSIGN_OR_RETURN(const GenerateOptions options,
+                        MakeGenerateOptions(arguments, *setup));
+  const Clock::time_point start = Clock::now();
+  setup->pool = std::make_unique<ThreadPool>(arguments.execution.threads);
+  PrepareOptions prepare;
+  prepare.horizon = setup->prompt.ids.size() + arguments.max_new_tokens - 1;
+  prepare.plan = ToPlanOptions(arguments.execution);
+  Progress progress("evaluating filters", arguments.quiet);
+  LCSM_ASSIGN_OR_RETURN(setup->prepared,
+                        setup->loaded.model->Prepare(prepare, *setup->pool,
+                                                     [&progress](double done) {
+                                                       progress.Update(done);
+                                                       return !Interrupted();
+                                                     }));
+  LCSM_ASSIGN_OR_RETURN(setup->state, setup->prepared->NewState(*setup->pool));
+  LCSM_ASSIGN_OR_RETURN(setup->generator,
+                        Generator::Create(*setup->loaded.model, *setup->state,
+                                          setup->tokenizer.get(), options));
+  setup->prepare_seconds = SecondsSince(start);
+  return OkStatus();
+}
+
+Status MakeSetup(const GenerateArguments& arguments, Output& out,
+                 Setup* setup) {
+  if (arguments.stats) {
+    // Better to know that it cannot be written now than after the last token.
+    LCSM_RETURN_IF_ERROR(io::AtomicFile::Create(*arguments.stats).status());
+  }
+  const Clock::time_point start = Clock::now();
+  LCSM_ASSIGN_OR_RETURN(setup->loaded, LoadNamedModel(arguments.model));
+  setup->load_seconds = SecondsSince(start);
+  const ModelInfo& info = setup->loaded.model->info();
+  auto tokenizer = io::LoadTokenizer(setup->loaded.folder, info.vocab);
+  const Status why_none = tokenizer.status();
+  if (tokenizer.ok()) setup->tokenizer = std::move(tokenizer).value();
+  LCSM_ASSIGN_OR_RETURN(
+      setup->prompt,
+      ReadPrompt(arguments, info, setup->tokenizer.get(), why_none));
+  setup->settings = MakeSettings(arguments, *setup);
+  LCSM_RETURN_IF_ERROR(CheckLength(arguments, *setup));
+  LCSM_ASSIGN_OR_RETURN(
+      setup->writer,
+      MakeSampleWriter(setup->settings, setup->tokenizer.get(), out));
+  Note(arguments, setup->prompt.note);
+  return PrepareToRun(arguments, setup);
+}
+
+// Generates all samples; counts the finished ones and says how the last ended.
+class Run {
+ public:
+  Run(const GenerateArguments& arguments, Setup& setup, Output& out)
+      : arguments_(arguments),
+        setup_(setup),
+        out_(out),
+        // Text on a terminal is its own progress, with the prompt before it.
+        echo_(out, arguments.format == "text" && !arguments.quiet),
+        bar_("generating", arguments.quiet || out.is_terminal()) {}
+
+  Status All() {
+    for (size_t k = 0; k < arguments_.num_samples; ++k) {
+      if (Interrupted() || out_.reader_gone()) break;
+      if (k > 0) setup_.state->Reset();
+      LCSM_RETURN_IF_ERROR(One(k));
+    }
+    bar_.Finish();
+    return out_.Flush();
+  }
+
+  size_t samples() const { return samples_; }
+  size_t tokens() const { return tokens_; }
+  const std::string& finish() const { return finish_; }
+
+ private:
+  Status One(size_t k) {
+    Progress prefill("reading the prompt", arguments_.quiet);
+    bool first = true;
+    tokens_before_ = tokens_;
+    GenerateHooks hooks;
+    hooks.on_prefill = [&prefill](double done) { prefill.Update(done); };
+    hooks.on_token = [&](int32_t id, double) -> Status {
+      if (first) {
+        first = false;
+        prefill.Finish();
+        echo_.Prompt(setup_.prompt.text, k, arguments_.num_samples);
+        LCSM_RETURN_IF_ERROR(setup_.writer->Begin(k));
+      }
+      ++tokens_;
+      if (bar_.Due()) ShowProgress();
+      return Checked(setup_.writer->Token(id));
+    };
+    hooks.on_text = [&](std::string_view text) {
+      return Checked(setup_.writer->Text(text));
+    };
+    LCSM_ASSIGN_OR_RETURN(GeneratedSample sample,
+                          setup_.generator->Run(setup_.prompt.ids, k, hooks));
+    prefill.Finish();
+    finish_ = Name(sample.finish);
+    // Cut off before its first token: no sample at all. One that ended so by
+    // itself (a stop text at once) is a whole, empty one.
+    if (first && sample.finish == FinishReason::kCancelled) return OkStatus();
+    if (first) LCSM_RETURN_IF_ERROR(setup_.writer->Begin(k));
+    ++samples_;
+    SampleRecord record;
+    record.sample = k;
+    record.tokens = std::move(sample.tokens);
+    record.text = std::move(sample.text);
+    record.logprobs = std::move(sample.logprobs);
+    record.finish_reason = finish_;
+    return setup_.writer->End(record);
+  }
+
+  // Nobody reads any more: the sample ends as if the user had said so.
+  Status Checked(Status status) const {
+    if (status.ok() && out_.reader_gone()) return Cancelled("nobody reads");
+    return status;
+  }
+
+  void ShowProgress() {
+    const double total = static_cast<double>(arguments_.num_samples) *
+                         static_cast<double>(arguments_.max_new_tokens);
+    // Samples that ended early count as whole ones: the bar ends full.
+    const double done = static_cast<double>(samples_) *
+                            static_cast<double>(arguments_.max_new_tokens) +
+                        static_cast<double>(tokens_ - tokens_before_);
+    const double seconds = SecondsSince(start_);
+    bar_.Update(done / total,
+                fmt::format("{}, {:.0f}/s", Count(tokens_, "token"),
+                            static_cast<double>(tokens_) / seconds));
+  }
+
+  const GenerateArguments& arguments_;
+  Setup& setup_;
+  Output& out_;
+  PromptEcho echo_;
+  Progress bar_;
+  Clock::time_point start_ = Clock::now();
+  size_t samples_ = 0, tokens_ = 0;
+  size_t tokens_before_ = 0;  // The running sample.
+  std::string finish_;
+};
+
+RunFigures MakeFigures(const GenerateArguments& arguments, const Setup& setup,
+                       const Run& run) {
+  const GenerateFigures& g = setup.generator->figures();
+  RunFigures figures;
+  figures.model = setup.settings.model;
+  figures.method = arguments.execution.method;
+  figures.tau =
+      arguments.execution.tau.empty() ? "hybrid" : arguments.execution.tau;
+  figures.schedule = arguments.execution.schedule;
+  figures.plan = setup.prepared->plan().Print();
+  figures.simd_target = SimdTarget();
+  figures.threads = setup.pool->NumThreads();
+  figures.seed = setup.settings.seed;
+  figures.samples = run.samples();
+  figures.prompt_tokens = setup.settings.prompt_tokens;
+  figures.finish_reason = run.finish();
+  figures.tokens = run.tokens();
+  figures.load_seconds = setup.load_seconds;
+  figures.prepare_seconds = setup.prepare_seconds;
+  figures.prefill_seconds = g.prefill_seconds;
+  figures.seconds = g.seconds;
+  figures.token_ms = g.token_ms;
+  figures.mixer_seconds = g.mixer_seconds;
+  figures.block_seconds = g.block_seconds;
+  figures.head_seconds = g.head_seconds;
+  figures.sampler_seconds = g.sampler_seconds;
+  return figures;
+}
+
+int Generate(const GenerateArguments& arguments) {
+  Output out;
+  Setup setup;
+  Status status = MakeSetup(arguments, out, &setup);
+  if (!status.ok()) return Fail(status);
+  Run run(arguments, setup, out);
+  status = run.All();
+  if (!status.ok()) return Fail(status);
+
+  const RunFigures figures = MakeFigures(arguments, setup, run);
+  Note(arguments, setup.writer->Note());
+  // A reader that left wants no more words either.
+  if (!arguments.quiet && !out.reader_gone()) {
+    fmt::print(stderr, "{}{}\n", out.is_terminal() ? "\n" : "",
+               Summary(figures));
+  }
+  if (arguments.stats) {
+    status = WriteStats(figures, *arguments.stats);
+    if (!status.ok()) return Fail(status);
+  }
+  return Interrupted() ? kExitInterrupted : kExitOk;
+}
+
+}  // namespace
+
+void AddGenerate(CLI::App& root, Commands& commands) {
+  auto arguments = std::make_shared<GenerateArguments>();
+  CLI::App* app = root.add_subcommand(
+      "generate", "Continue a text or sequence, token by token");
+  AddGenerateOptions(*app, *arguments);
+  app->footer(
+      "Examples:\n"
+      "  lcsm generate --prompt 'In the beginning' --temperature 0.7 --seed 1\n"
+      "  lcsm generate --model ecoli-hyenadna --prompt ATGAAA --allow ACGT "
+      "--format fasta");
+  commands.push_back({app, [app, arguments] {
+                        const std::string wrong = CheckArguments(*arguments);
+                        if (!wrong.empty()) return FailUsage(*app, wrong);
+                        return Generate(*arguments);
+                      }});
+}
+
+}  // namespace lcsm::cli

@@ -1,0 +1,50 @@
+// The door to all families names the engine's Model, so it comes first too.
+#include "models/load_model.h"
+
+#include "api/engine.h"
+#include "api/execution.h"
+
+#include <utility>
+
+namespace lcsm {
+inline namespace v0 {
+
+StatusOr<std::shared_ptr<const Engine>> Engine::Load(
+    const std::string& folder) {
+  std::shared_ptr<Engine> engine(new Engine());
+  LCSM_ASSIGN_OR_RETURN(engine->model_, LoadModel(folder));
+  const auto& info = engine->model_->info();
+  auto tokenizer = io::LoadTokenizer(folder, info.vocab);
+  engine->tokenizer_status_ = tokenizer.status();
+  if (tokenizer.ok()) engine->tokenizer_ = std::move(tokenizer).value();
+  engine->info_ = {.family = info.family,
+                   .name = info.name,
+                   .layers = info.layers,
+                   .width = info.width,
+                   .vocab = info.vocab,
+                   .padded_vocab = info.padded_vocab,
+                   .max_length = info.max_length,
+                   .eos_id = info.eos_id,
+                   .parameters = info.parameters,
+                   .weight_bytes = info.weight_bytes,
+                   .details = info.details};
+  return std::shared_ptr<const Engine>(std::move(engine));
+}
+
+StatusOr<api::EnginePrepareOptions> Engine::ToPrepareOptions(
+    const SessionOptions& options) const {
+  api::EnginePrepareOptions prepare;
+  prepare.horizon =
+      options.max_length == 0 ? info_.max_length : options.max_length;
+  if (prepare.horizon > info_.max_length) {
+    return InvalidInput(
+        "SessionOptions::max_length is " + std::to_string(prepare.horizon) +
+        ", expected at most " + std::to_string(info_.max_length) +
+        ", the length limit of the model " + info_.name);
+  }
+  LCSM_ASSIGN_OR_RETURN(prepare.plan, api::ToPlanOptions(options.execution));
+  return prepare;
+}
+
+}  // namespace v0
+}  // namespace lcsm

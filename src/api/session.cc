@@ -1,0 +1,160 @@
+#include "api/engine.h"  // First: see there.
+
+#include <utility>
+
+#include "api/allowed_ids.h"
+#include "api/execution.h"
+#include "base/thread_pool.h"
+#include "lcsm/session.h"
+
+namespace lcsm {
+inline namespace v0 {
+namespace {
+
+FinishReason ToPublic(api::EngineFinishReason reason) {
+  switch (reason) {
+    case api::EngineFinishReason::kStop:
+      return FinishReason::kStop;
+    case api::EngineFinishReason::kEos:
+      return FinishReason::kEos;
+    case api::EngineFinishReason::kCancelled:
+      return FinishReason::kCancelled;
+    case api::EngineFinishReason::kLength:
+      break;
+  }
+  return FinishReason::kLength;
+}
+
+StatusOr<api::EngineGenerateOptions> ToEngine(const GenerateOptions& options,
+                                              const Engine& engine) {
+  api::EngineGenerateOptions out;
+  out.max_new_tokens = options.max_new_tokens;
+  out.sampler.temperature = options.sampling.temperature;
+  out.sampler.top_k = options.sampling.top_k;
+  out.sampler.top_p = options.sampling.top_p;
+  out.sampler.min_p = options.sampling.min_p;
+  out.sampler.seed = options.sampling.seed;
+  out.stop = options.stop;
+  out.stop_at_eos = options.stop_at_eos;
+  out.logprobs = options.logprobs;
+  if (!options.allow.empty()) {
+    if (engine.tokenizer() == nullptr) return engine.tokenizer_status();
+    LCSM_ASSIGN_OR_RETURN(out.allowed,
+                          api::AllowedIds(*engine.tokenizer(), options.allow));
+  }
+  return out;
+}
+
+}  // namespace
+
+struct Session::Impl {
+  Impl(std::shared_ptr<const Engine> shared, size_t threads)
+      : engine(std::move(shared)), pool(threads) {}
+
+  std::shared_ptr<const Engine> engine;
+  ThreadPool pool;
+  std::shared_ptr<const api::EnginePreparedModel> prepared;
+  std::unique_ptr<api::EngineState> state;  // Before the pool dies.
+  std::vector<float> logits;
+  bool with_logits = false;
+};
+
+Session::Session(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Session::Session(Session&&) noexcept = default;
+Session& Session::operator=(Session&&) noexcept = default;
+Session::~Session() = default;
+
+StatusOr<Session> Session::Create(const Model& model,
+                                  const SessionOptions& options) {
+  return api::NoThrow([&]() -> StatusOr<Session> {
+    auto impl =
+        std::make_unique<Impl>(model.engine_, options.execution.threads);
+    LCSM_ASSIGN_OR_RETURN(const auto prepare,
+                          impl->engine->ToPrepareOptions(options));
+    LCSM_ASSIGN_OR_RETURN(impl->prepared, impl->engine->model().Prepare(
+                                              prepare, impl->pool, nullptr));
+    LCSM_ASSIGN_OR_RETURN(impl->state, impl->prepared->NewState(impl->pool));
+    impl->logits.resize(impl->engine->info().padded_vocab);
+    return Session(std::move(impl));
+  });
+}
+
+Status Session::Prefill(std::span<const int32_t> tokens) {
+  return api::NoThrow([&]() -> Status {
+    if (tokens.empty()) return OkStatus();
+    LCSM_RETURN_IF_ERROR(
+        impl_->state->Prefill(tokens, impl_->logits.data(), nullptr, nullptr));
+    impl_->with_logits = true;
+    return impl_->engine->model().CheckWeights();
+  });
+}
+
+Status Session::Step(int32_t token) {
+  const ModelInfo& info = impl_->engine->info();
+  if (token < 0 || static_cast<size_t>(token) >= info.padded_vocab) {
+    return InvalidInput("the token id " + std::to_string(token) +
+                        " is outside the vocabulary, expected 0 to " +
+                        std::to_string(info.padded_vocab - 1));
+  }
+  if (position() >= max_length()) {
+    return ResourceExhausted("the session is full: it has taken " +
+                             std::to_string(position()) + " tokens in");
+  }
+  impl_->state->Step(token, impl_->logits.data());
+  impl_->with_logits = true;
+  return impl_->engine->model().CheckWeights();
+}
+
+std::span<const float> Session::logits() const {
+  if (!impl_->with_logits) return {};
+  return impl_->logits;
+}
+
+StatusOr<Generation> Session::Generate(std::span<const int32_t> prompt,
+                                       const GenerateOptions& options) {
+  return api::NoThrow([&]() -> StatusOr<Generation> {
+    LCSM_ASSIGN_OR_RETURN(const auto engine_options,
+                          ToEngine(options, *impl_->engine));
+    LCSM_ASSIGN_OR_RETURN(const std::unique_ptr<api::EngineGenerator> generator,
+                          api::EngineGenerator::Create(
+                              impl_->engine->model(), *impl_->state,
+                              impl_->engine->tokenizer(), engine_options));
+    api::EngineHooks hooks;
+    if (options.on_text) {
+      hooks.on_text = [&options](std::string_view text) {
+        return options.on_text(text) ? OkStatus() : Cancelled("not wanted");
+      };
+    }
+    // The generator keeps the logits of its own steps to itself.
+    impl_->with_logits = false;
+    LCSM_ASSIGN_OR_RETURN(
+        api::EngineSample sample,
+        generator->Run(prompt, options.sampling.sample, hooks));
+    Generation out;
+    out.tokens = std::move(sample.tokens);
+    out.text = std::move(sample.text);
+    out.logprobs = std::move(sample.logprobs);
+    out.finish = ToPublic(sample.finish);
+    return out;
+  });
+}
+
+StatusOr<Generation> Session::Generate(std::string_view prompt,
+                                       const GenerateOptions& options) {
+  return api::NoThrow([&]() -> StatusOr<Generation> {
+    const io::Tokenizer* tokenizer = impl_->engine->tokenizer();
+    if (tokenizer == nullptr) return impl_->engine->tokenizer_status();
+    return Generate(tokenizer->Encode(prompt).ids, options);
+  });
+}
+
+size_t Session::position() const { return impl_->state->position(); }
+size_t Session::max_length() const { return impl_->state->horizon(); }
+
+void Session::Reset() {
+  impl_->state->Reset();
+  impl_->with_logits = false;
+}
+
+}  // namespace v0
+}  // namespace lcsm
