@@ -1,0 +1,48 @@
+#include "mixers/short_fir.h"
+
+#include <algorithm>
+
+#include "kernels/pointwise.h"
+
+namespace lcsm {
+
+StatusOr<ShortFir> ShortFir::Create(const float* w, const float* bias,
+                                    size_t channels, size_t taps) {
+  ShortFir fir;
+  fir.bias_ = bias;
+  fir.channels_ = channels;
+  fir.taps_ = taps;
+  LCSM_ASSIGN_OR_RETURN(
+      fir.w_, FloatBuffer::Allocate(taps * channels, "short filter weights"));
+  for (size_t c = 0; c < channels; ++c) {
+    for (size_t j = 0; j < taps; ++j) {
+      fir.w_.data()[j * channels + c] = w[c * taps + j];
+    }
+  }
+  return fir;
+}
+
+StatusOr<ShortFirState> ShortFirState::Create(const ShortFir& fir) {
+  ShortFirState state;
+  state.fir_ = &fir;
+  // One row even for a single tap, so that there is something to point at.
+  const size_t rows = std::max<size_t>(fir.taps(), 2) - 1;
+  LCSM_ASSIGN_OR_RETURN(state.tail_,
+                        FloatBuffer::Allocate(rows * fir.channels(),
+                                              "the tails of short "
+                                              "filters"));
+  return state;
+}
+
+void ShortFirState::Process(size_t begin, size_t end, size_t count,
+                            size_t stride, float* x) noexcept {
+  const PointwiseKernels& kernels = GetPointwiseKernels();
+  for (size_t t = 0; t < count; ++t) {
+    float* const row = x + t * stride + begin;
+    kernels.fir_step(row, fir_->w_.data() + begin, fir_->bias_ + begin,
+                     fir_->taps_, fir_->channels_, end - begin,
+                     tail_.data() + begin, row);
+  }
+}
+
+}  // namespace lcsm

@@ -1,0 +1,55 @@
+// A short causal depthwise FIR over a stream of rows, with the tail of past
+// inputs it needs:
+//   y[t][c] = bias[c] + sum_{j < K} w[c][j] * x[t - (K-1) + j][c],
+// inputs before the first counting as zero. The last tap meets the current
+// input, as in a framework's convolution padded on the left.
+#pragma once
+
+#include <cstddef>
+
+#include "base/aligned_buffer.h"
+#include "lcsm/status.h"
+
+namespace lcsm {
+
+// Weights. Immutable; may be shared by threads.
+class ShortFir {
+ public:
+  ShortFir() = default;
+  // w is [channels][taps] and copied (transposed, so that channels lie side by
+  // side); bias is [channels] and must outlive this. taps >= 1.
+  static StatusOr<ShortFir> Create(const float* w, const float* bias,
+                                   size_t channels, size_t taps);
+
+  size_t channels() const { return channels_; }
+  size_t taps() const { return taps_; }
+  size_t bytes() const { return w_.bytes(); }
+
+ private:
+  friend class ShortFirState;
+  FloatBuffer w_;  // [taps][channels]
+  const float* bias_ = nullptr;
+  size_t channels_ = 0, taps_ = 0;
+};
+
+// One sequence's tail. Distinct ranges of channels may be processed by distinct
+// threads at the same time.
+class ShortFirState {
+ public:
+  ShortFirState() = default;
+  // Zeros. `fir` must outlive this.
+  static StatusOr<ShortFirState> Create(const ShortFir& fir);
+
+  // `count` rows of channels [begin, end), in place: x[t * stride + c]. An
+  // output's bits depend neither on the ranges nor on how rows are grouped.
+  void Process(size_t begin, size_t end, size_t count, size_t stride,
+               float* x) noexcept;
+  void Reset() noexcept { tail_.Zero(); }
+  size_t bytes() const { return tail_.bytes(); }
+
+ private:
+  const ShortFir* fir_ = nullptr;
+  FloatBuffer tail_;  // [taps - 1][channels], oldest first.
+};
+
+}  // namespace lcsm

@@ -1,0 +1,108 @@
+#include "models/hyena_model.h"
+
+#include <fmt/format.h>
+
+#include <utility>
+
+#include "models/hyena_filter.h"
+#include "models/hyena_state.h"
+
+namespace lcsm {
+namespace {
+
+ModelInfo MakeInfo(const HyenaWeights& weights, const std::string& name) {
+  const HyenaConfig& config = weights.config();
+  ModelInfo info;
+  info.family = "hyena";
+  info.name = name;
+  info.layers = config.layers;
+  info.width = config.width;
+  info.order = config.order;
+  info.vocab = config.vocab;
+  info.padded_vocab = config.padded_vocab;
+  info.max_length = config.max_length;
+  info.eos_id = config.eos_id;
+  info.parameters = weights.parameters();
+  info.weight_bytes = weights.bytes();
+  const auto add = [&info](const char* label, std::string value) {
+    info.details.emplace_back(label, std::move(value));
+  };
+  add("dialect", config.dialect);
+  add("MLP width", std::to_string(config.inner));
+  add("short filter", fmt::format("{} taps", config.fir_taps));
+  add("implicit filter",
+      fmt::format("{} features, {} sine layers of {}, {} channels",
+                  config.features, config.filter_inner_layers + 1,
+                  config.filter_width, config.filter_channels()));
+  add("filter window", config.modulate
+                           ? fmt::format("exponential, shift {}", config.shift)
+                           : "none");
+  if (config.normalized) add("filter norm", "L1 over channels");
+  if (config.order > 2) add("filter layout", Name(config.layout));
+  add("head", weights.tied_head() ? "tied to the embedding" : "its own");
+  const std::vector<std::string> unused = weights.source().Unused();
+  if (!unused.empty()) {
+    add("unused tensors",
+        fmt::format("{}, such as {}", unused.size(), unused.front()));
+  }
+  return info;
+}
+
+}  // namespace
+
+HyenaModel::HyenaModel(std::shared_ptr<const HyenaWeights> weights,
+                       std::string name)
+    : weights_(std::move(weights)), info_(MakeInfo(*weights_, name)) {}
+
+StatusOr<conv::Plan> HyenaModel::MakePlan(const PrepareOptions& options) const {
+  const HyenaConfig& config = weights_->config();
+  if (options.horizon > config.max_length) {
+    return InvalidInput(fmt::format(
+        "{} positions are wanted, and the model {} is made for at most {}",
+        options.horizon, info_.name, config.max_length));
+  }
+  conv::Problem problem;
+  problem.mixers = config.layers * config.convolutions();
+  problem.channels = config.width;
+  problem.length = options.horizon != 0 ? options.horizon : config.max_length;
+  problem.taps = problem.length;
+  return conv::MakePlan(problem, options.plan);
+}
+
+StatusOr<std::shared_ptr<const PreparedModel>> HyenaModel::Prepare(
+    const PrepareOptions& options, ThreadPool& pool,
+    const ModelState::Progress& progress) const {
+  LCSM_ASSIGN_OR_RETURN(conv::Plan plan, MakePlan(options));
+  LCSM_ASSIGN_OR_RETURN(std::unique_ptr<conv::FilterBank> bank,
+                        conv::FilterBank::Create(plan.problem));
+  LCSM_RETURN_IF_ERROR(EvaluateHyenaFilters(*weights_, pool, progress, *bank));
+  // Filters made of a file that was cut short meanwhile are made of zeros.
+  LCSM_RETURN_IF_ERROR(CheckWeights());
+  LCSM_ASSIGN_OR_RETURN(
+      std::shared_ptr<const conv::PreparedConvolution> convolution,
+      conv::PreparedConvolution::Create(std::move(plan), std::move(bank),
+                                        pool));
+  return std::shared_ptr<const PreparedModel>(
+      std::make_shared<HyenaPrepared>(weights_, std::move(convolution)));
+}
+
+StatusOr<ModelMemory> HyenaModel::EstimateMemory(const PrepareOptions& options,
+                                                 size_t threads) const {
+  LCSM_ASSIGN_OR_RETURN(const conv::Plan plan, MakePlan(options));
+  ModelMemory memory;
+  memory.weights =
+      weights_->bytes() + weights_->PositionBytes(plan.problem.length);
+  memory.convolution = plan.Memory(threads);
+  memory.activations = HyenaState::Bytes(weights_->config()) +
+                       HyenaFilterScratchBytes(weights_->config(), threads);
+  return memory;
+}
+
+StatusOr<std::unique_ptr<ModelState>> HyenaPrepared::NewState(
+    ThreadPool& pool) const {
+  LCSM_ASSIGN_OR_RETURN(std::unique_ptr<HyenaState> state,
+                        HyenaState::Create(weights_, convolution_, pool));
+  return std::unique_ptr<ModelState>(std::move(state));
+}
+
+}  // namespace lcsm

@@ -1,0 +1,245 @@
+#include "models/hyena_state.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+
+#include "kernels/dense.h"
+#include "kernels/pointwise.h"
+#include "mixers/gated_convolution.h"
+
+namespace lcsm {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+// Tokens that prefill takes through a layer at a time: each of the weights is
+// read once for all of them (from L3 or memory), and their activations, some
+// 10 KiB a token at a width of 256, stay in L2 and L3.
+constexpr size_t kBlockTokens = 128;
+
+// Tokens whose logits are held at a time; a vocabulary may be large.
+constexpr size_t kHeadTokens = 8;
+
+// Rows are handed to threads in multiples of this: whole cache lines of output,
+// and whole register tiles.
+constexpr size_t kRowUnit = 16;
+
+// Multiply-adds worth handing to another thread: some 2 microseconds.
+constexpr size_t kGrainProducts = 32768;
+
+double Seconds(Clock::time_point since) {
+  return std::chrono::duration<double>(Clock::now() - since).count();
+}
+
+// Tokens for which activations are set aside.
+size_t BlockTokens(size_t horizon) { return std::min(kBlockTokens, horizon); }
+
+}  // namespace
+
+size_t HyenaState::Bytes(const HyenaConfig& config) {
+  const size_t tokens = BlockTokens(config.max_length);
+  const size_t tail = config.layers *
+                      (std::max<size_t>(config.fir_taps, 2) - 1) *
+                      (config.order + 1) * config.width;
+  return sizeof(float) *
+         (tokens * ((config.order + 4) * config.width + config.inner) + tail +
+          kHeadTokens * config.padded_vocab);
+}
+
+StatusOr<std::unique_ptr<HyenaState>> HyenaState::Create(
+    std::shared_ptr<const HyenaWeights> weights,
+    std::shared_ptr<const conv::PreparedConvolution> convolution,
+    ThreadPool& pool) {
+  std::unique_ptr<HyenaState> state(new HyenaState(weights, pool));
+  const HyenaConfig& config = weights->config();
+  const size_t tokens = BlockTokens(convolution->plan().problem.length);
+  const char* const what = "activations";
+  const auto allocate = [&](size_t floats, FloatBuffer* out) -> Status {
+    LCSM_ASSIGN_OR_RETURN(*out, FloatBuffer::Allocate(floats, what));
+    return OkStatus();
+  };
+  LCSM_RETURN_IF_ERROR(allocate(tokens * config.width, &state->x_));
+  LCSM_RETURN_IF_ERROR(allocate(tokens * config.width, &state->u_));
+  LCSM_RETURN_IF_ERROR(
+      allocate(tokens * (config.order + 1) * config.width, &state->streams_));
+  LCSM_RETURN_IF_ERROR(allocate(tokens * config.inner, &state->hidden_));
+  LCSM_RETURN_IF_ERROR(allocate(tokens * config.width, &state->update_));
+  LCSM_RETURN_IF_ERROR(
+      allocate(kHeadTokens * config.padded_vocab, &state->logits_));
+  for (const HyenaLayerWeights& layer : weights->layers()) {
+    LCSM_ASSIGN_OR_RETURN(ShortFirState fir,
+                          ShortFirState::Create(layer.short_fir));
+    state->fir_.push_back(std::move(fir));
+  }
+  LCSM_ASSIGN_OR_RETURN(state->convolution_, conv::OnlineConvolution::Create(
+                                                 std::move(convolution), pool));
+  return state;
+}
+
+void HyenaState::Reset() noexcept {
+  convolution_->Reset();
+  for (ShortFirState& fir : fir_) fir.Reset();
+  times_ = StepTimes();
+}
+
+template <typename Body>
+void HyenaState::SplitRows(size_t n, size_t in, size_t count,
+                           Body&& body) noexcept {
+  const size_t units = (n + kRowUnit - 1) / kRowUnit;
+  const size_t grain = kGrainProducts / (kRowUnit * in * count) + 1;
+  pool_.ParallelFor(units, grain, [&](size_t begin, size_t end, size_t) {
+    body(begin * kRowUnit, std::min(n, end * kRowUnit));
+  });
+}
+
+void HyenaState::Normalize(const NormWeights& norm, double eps, size_t first,
+                           size_t count) noexcept {
+  const PointwiseKernels& kernels = GetPointwiseKernels();
+  const size_t width = weights_->config().width;
+  const size_t grain = kGrainProducts / width + 1;
+  pool_.ParallelFor(count, grain, [&](size_t begin, size_t end, size_t) {
+    for (size_t t = begin; t < end; ++t) {
+      kernels.layer_norm(x_.data() + (first + t) * width, norm.weight,
+                         norm.bias, width, static_cast<float>(eps),
+                         u_.data() + t * width);
+    }
+  });
+}
+
+// x += W_out (gates and convolutions of FIR(W_in LN(x))).
+void HyenaState::Mix(const HyenaLayerWeights& w, size_t layer,
+                     size_t count) noexcept {
+  const DenseKernels& dense = GetDenseKernels();
+  const PointwiseKernels& pointwise = GetPointwiseKernels();
+  const HyenaConfig& config = weights_->config();
+  const size_t width = config.width, rows = w.in_proj.out;
+  Normalize(w.norm1, config.block_norm_eps, 0, count);
+  SplitRows(rows, width, count, [&](size_t begin, size_t end) {
+    dense.dense(w.in_proj.weight, w.in_proj.bias, width, begin, end, u_.data(),
+                width, count, streams_.data(), rows);
+    fir_[layer].Process(begin, end, count, rows, streams_.data());
+  });
+  const GatedConvolution gated = {config.order, width,
+                                  layer * config.convolutions()};
+  gated.Run(*convolution_, pool_, count, streams_.data(), skip_mixers_,
+            u_.data(), &times_.mixers);
+  SplitRows(width, width, count, [&](size_t begin, size_t end) {
+    dense.dense(w.out_proj.weight, w.out_proj.bias, width, begin, end,
+                u_.data(), width, count, update_.data(), width);
+    for (size_t t = 0; t < count; ++t) {
+      float* const x = x_.data() + t * width + begin;
+      pointwise.add(x, update_.data() + t * width + begin, end - begin, x);
+    }
+  });
+}
+
+// x += W_2 gelu(W_1 LN(x)).
+void HyenaState::Mlp(const HyenaLayerWeights& w, size_t count) noexcept {
+  const DenseKernels& dense = GetDenseKernels();
+  const PointwiseKernels& pointwise = GetPointwiseKernels();
+  const HyenaConfig& config = weights_->config();
+  const size_t width = config.width, inner = config.inner;
+  Normalize(w.norm2, config.block_norm_eps, 0, count);
+  SplitRows(inner, width, count, [&](size_t begin, size_t end) {
+    dense.dense(w.fc1.weight, w.fc1.bias, width, begin, end, u_.data(), width,
+                count, hidden_.data(), inner);
+    for (size_t t = 0; t < count; ++t) {
+      float* const h = hidden_.data() + t * inner + begin;
+      pointwise.gelu(h, end - begin, h);
+    }
+  });
+  SplitRows(width, inner, count, [&](size_t begin, size_t end) {
+    dense.dense(w.fc2.weight, w.fc2.bias, inner, begin, end, hidden_.data(),
+                inner, count, update_.data(), width);
+    for (size_t t = 0; t < count; ++t) {
+      float* const x = x_.data() + t * width + begin;
+      pointwise.add(x, update_.data() + t * width + begin, end - begin, x);
+    }
+  });
+}
+
+void HyenaState::Forward(const int32_t* tokens, size_t count) noexcept {
+  const Clock::time_point start = Clock::now();
+  const double mixers_before = times_.mixers;
+  const size_t width = weights_->config().width;
+  for (size_t t = 0; t < count; ++t) {
+    std::copy_n(weights_->embedding() + static_cast<size_t>(tokens[t]) * width,
+                width, x_.data() + t * width);
+  }
+  for (size_t layer = 0; layer < weights_->layers().size(); ++layer) {
+    Mix(weights_->layers()[layer], layer, count);
+    Mlp(weights_->layers()[layer], count);
+  }
+  const Clock::time_point layers_done = Clock::now();
+  if (count == 1 && !skip_mixers_) {
+    convolution_->Advance();
+  } else {
+    convolution_->AdvanceMany(count);
+  }
+  times_.mixers += Seconds(layers_done);
+  times_.blocks += Seconds(start) - (times_.mixers - mixers_before);
+}
+
+void HyenaState::Head(size_t first, size_t count, float* logits) noexcept {
+  const Clock::time_point start = Clock::now();
+  const HyenaConfig& config = weights_->config();
+  const LinearWeights& head = weights_->head();
+  Normalize(weights_->final_norm(), config.final_norm_eps, first, count);
+  SplitRows(head.out, head.in, count, [&](size_t begin, size_t end) {
+    GetDenseKernels().dense(head.weight, nullptr, head.in, begin, end,
+                            u_.data(), head.in, count, logits, head.out);
+  });
+  times_.head += Seconds(start);
+}
+
+void HyenaState::Step(int32_t token, float* logits) noexcept {
+  Forward(&token, 1);
+  Head(0, 1, logits);
+}
+
+Status HyenaState::Prefill(std::span<const int32_t> tokens, float* last_logits,
+                           const LogitsSink& on_logits,
+                           const Progress& progress) {
+  const HyenaConfig& config = weights_->config();
+  if (tokens.size() > horizon() - position()) {
+    return InvalidInput(fmt::format(
+        "{} tokens do not fit into the {} positions that are left of {}",
+        tokens.size(), horizon() - position(), horizon()));
+  }
+  for (size_t i = 0; i < tokens.size(); ++i) {
+    if (tokens[i] < 0 ||
+        static_cast<size_t>(tokens[i]) >= config.padded_vocab) {
+      return InvalidInput(
+          fmt::format("token {} at position {} is outside the vocabulary of {}",
+                      tokens[i], position() + i, config.vocab));
+    }
+  }
+  const size_t vocab = config.padded_vocab;
+  const size_t block = BlockTokens(horizon());
+  for (size_t done = 0; done < tokens.size();) {
+    const size_t count = std::min(block, tokens.size() - done);
+    const size_t first_position = position();
+    Forward(tokens.data() + done, count);
+    done += count;
+    for (size_t t = 0; on_logits && t < count; t += kHeadTokens) {
+      const size_t now = std::min(kHeadTokens, count - t);
+      Head(t, now, logits_.data());
+      for (size_t i = 0; i < now; ++i) {
+        LCSM_RETURN_IF_ERROR(on_logits(first_position + t + i,
+                                       {logits_.data() + i * vocab, vocab}));
+      }
+    }
+    if (done == tokens.size() && last_logits != nullptr) {
+      Head(count - 1, 1, last_logits);
+    }
+    if (progress && !progress(static_cast<double>(done) /
+                              static_cast<double>(tokens.size()))) {
+      return Cancelled("stopped while taking the prompt in");
+    }
+  }
+  return OkStatus();
+}
+
+}  // namespace lcsm

@@ -1,0 +1,223 @@
+#include "models/hyena_weights.h"
+
+#include <fmt/format.h>
+
+#include <cmath>
+#include <utility>
+
+namespace lcsm {
+namespace {
+
+constexpr double kPi = 3.14159265358979323846;
+
+}  // namespace
+
+StatusOr<const float*> HyenaWeights::Get(const std::string& name,
+                                         const std::vector<size_t>& shape) {
+  LCSM_ASSIGN_OR_RETURN(const float* const data,
+                        source_->Get(name, shape, /*check_finite=*/true));
+  size_t elements = 1;
+  for (const size_t n : shape) elements *= n;
+  parameters_ += elements;
+  bytes_ += elements * sizeof(float);
+  return data;
+}
+
+StatusOr<LinearWeights> HyenaWeights::GetLinear(const std::string& prefix,
+                                                size_t in, size_t out,
+                                                bool bias) {
+  LinearWeights linear;
+  linear.in = in;
+  linear.out = out;
+  LCSM_ASSIGN_OR_RETURN(linear.weight, Get(prefix + ".weight", {out, in}));
+  if (bias) {
+    LCSM_ASSIGN_OR_RETURN(linear.bias, Get(prefix + ".bias", {out}));
+  }
+  return linear;
+}
+
+StatusOr<NormWeights> HyenaWeights::GetNorm(const std::string& prefix) {
+  NormWeights norm;
+  LCSM_ASSIGN_OR_RETURN(norm.weight, Get(prefix + ".weight", {config_.width}));
+  LCSM_ASSIGN_OR_RETURN(norm.bias, Get(prefix + ".bias", {config_.width}));
+  return norm;
+}
+
+StatusOr<std::shared_ptr<const HyenaWeights>> HyenaWeights::Bind(
+    const HyenaConfig& config, std::unique_ptr<TensorSource> source) {
+  std::shared_ptr<HyenaWeights> weights(new HyenaWeights);
+  weights->config_ = config;
+  weights->source_ = std::move(source);
+  const size_t width = config.width;
+  LCSM_ASSIGN_OR_RETURN(
+      weights->embedding_,
+      weights->Get("backbone.embeddings.word_embeddings.weight",
+                   {config.padded_vocab, width}));
+  for (size_t layer = 0; layer < config.layers; ++layer) {
+    weights->layers_.emplace_back();
+    LCSM_RETURN_IF_ERROR(weights->BindLayer(layer));
+  }
+  LCSM_ASSIGN_OR_RETURN(weights->final_norm_,
+                        weights->GetNorm("backbone.ln_f"));
+  if (weights->source_->Has("lm_head.weight")) {
+    LCSM_ASSIGN_OR_RETURN(
+        weights->head_,
+        weights->GetLinear("lm_head", width, config.padded_vocab, false));
+  } else {
+    weights->head_ = {weights->embedding_, nullptr, width, config.padded_vocab};
+  }
+  return std::shared_ptr<const HyenaWeights>(std::move(weights));
+}
+
+Status HyenaWeights::BindLayer(size_t layer) {
+  const size_t width = config_.width;
+  const size_t streams = (config_.order + 1) * width;
+  const std::string prefix = fmt::format("backbone.layers.{}.", layer);
+  const std::string mixer = prefix + "mixer.";
+  HyenaLayerWeights& w = layers_.back();
+  if (source_->Has(mixer + "Wqkv.weight")) {
+    return Unsupported(fmt::format(
+        "{}: layer {} is an attention layer, which is not supported",
+        source_->Name(), layer));
+  }
+  LCSM_ASSIGN_OR_RETURN(w.norm1, GetNorm(prefix + "norm1"));
+  LCSM_ASSIGN_OR_RETURN(w.in_proj,
+                        GetLinear(mixer + "in_proj", width, streams, true));
+  LCSM_ASSIGN_OR_RETURN(
+      const float* const fir,
+      Get(mixer + "short_filter.weight", {streams, 1, config_.fir_taps}));
+  LCSM_ASSIGN_OR_RETURN(const float* const fir_bias,
+                        Get(mixer + "short_filter.bias", {streams}));
+  LCSM_ASSIGN_OR_RETURN(
+      w.short_fir, ShortFir::Create(fir, fir_bias, streams, config_.fir_taps));
+  bytes_ += w.short_fir.bytes();
+  LCSM_RETURN_IF_ERROR(BindFilter(mixer + "filter_fn.", &w.filter));
+  LCSM_ASSIGN_OR_RETURN(w.out_proj,
+                        GetLinear(mixer + "out_proj", width, width, true));
+  LCSM_ASSIGN_OR_RETURN(w.norm2, GetNorm(prefix + "norm2"));
+  LCSM_ASSIGN_OR_RETURN(
+      w.fc1, GetLinear(prefix + "mlp.fc1", width, config_.inner, true));
+  LCSM_ASSIGN_OR_RETURN(
+      w.fc2, GetLinear(prefix + "mlp.fc2", config_.inner, width, true));
+  return OkStatus();
+}
+
+Status HyenaWeights::BindFilter(const std::string& prefix,
+                                HyenaFilterWeights* filter) {
+  const size_t hidden = config_.filter_width;
+  const std::string mlp = prefix + "implicit_filter.";
+  for (size_t i = 0; i <= config_.filter_inner_layers; ++i) {
+    LCSM_ASSIGN_OR_RETURN(
+        LinearWeights linear,
+        GetLinear(mlp + std::to_string(2 * i),
+                  i == 0 ? config_.features : hidden, hidden, true));
+    filter->hidden.push_back(linear);
+    // One module is used for all sines; some files list it once, some under
+    // each of its names.
+    const std::string freq = fmt::format("{}{}.freq", mlp, 2 * i + 1);
+    if (i > 0 && !source_->Has(freq)) {
+      filter->frequencies.push_back(filter->frequencies.front());
+      continue;
+    }
+    const size_t parameters = parameters_;
+    LCSM_ASSIGN_OR_RETURN(const float* const frequency, Get(freq, {1, hidden}));
+    if (i > 0) parameters_ = parameters;  // Shared: counted once.
+    filter->frequencies.push_back(frequency);
+  }
+  LCSM_ASSIGN_OR_RETURN(
+      filter->last,
+      GetLinear(mlp + std::to_string(2 * config_.filter_inner_layers + 2),
+                hidden, config_.filter_channels(), false));
+  LCSM_ASSIGN_OR_RETURN(filter->skip,
+                        Get(prefix + "bias", {config_.filter_channels()}));
+  LCSM_RETURN_IF_ERROR(BindPositions(prefix, filter));
+  if (config_.modulate) LCSM_RETURN_IF_ERROR(BindDeltas(prefix, filter));
+  return OkStatus();
+}
+
+Status HyenaWeights::BindPositions(const std::string& prefix,
+                                   HyenaFilterWeights* filter) {
+  const size_t length = config_.max_length, features = config_.features;
+  if (source_->Has(prefix + "pos_emb.z")) {
+    LCSM_ASSIGN_OR_RETURN(
+        filter->z, source_->Get(prefix + "pos_emb.z", {1, length, features},
+                                /*check_finite=*/false));
+  } else {
+    if (z_.size() == 0) {
+      LCSM_ASSIGN_OR_RETURN(
+          z_, FloatBuffer::Allocate(length * features, "filter positions"));
+      const size_t bands = (features - 1) / 2;
+      for (size_t n = 0; n < length; ++n) {
+        float* const row = z_.data() + n * features;
+        row[0] = static_cast<float>(static_cast<double>(n) /
+                                    static_cast<double>(length - 1));
+        const double angle =
+            2 * kPi * static_cast<double>(n) / static_cast<double>(length);
+        for (size_t b = 0; b < bands; ++b) {
+          // linspace(1e-4, bands - 1, bands)
+          const double last = static_cast<double>(bands) - 1;
+          const double f =
+              bands == 1 ? 1e-4
+                         : 1e-4 + (last - 1e-4) * static_cast<double>(b) / last;
+          row[1 + b] = static_cast<float>(std::cos(f * angle));
+          row[1 + bands + b] = static_cast<float>(-std::sin(f * angle));
+        }
+      }
+    }
+    filter->z = z_.data();
+  }
+  if (source_->Has(prefix + "pos_emb.t")) {
+    LCSM_ASSIGN_OR_RETURN(filter->t,
+                          source_->Get(prefix + "pos_emb.t", {1, length, 1},
+                                       /*check_finite=*/false));
+  } else {
+    if (t_.size() == 0) {
+      LCSM_ASSIGN_OR_RETURN(t_,
+                            FloatBuffer::Allocate(length, "filter positions"));
+      for (size_t n = 0; n < length; ++n) {
+        t_.data()[n] = static_cast<float>(static_cast<double>(n) /
+                                          static_cast<double>(length - 1));
+      }
+    }
+    filter->t = t_.data();
+  }
+  return OkStatus();
+}
+
+Status HyenaWeights::BindDeltas(const std::string& prefix,
+                                HyenaFilterWeights* filter) {
+  const size_t channels = config_.filter_channels();
+  const std::string name = prefix + "modulation.deltas";
+  if (source_->Has(name)) {
+    const size_t parameters = parameters_;
+    LCSM_ASSIGN_OR_RETURN(filter->deltas, Get(name, {1, 1, channels}));
+    parameters_ = parameters;  // A constant, not trained.
+    return OkStatus();
+  }
+  if (deltas_.size() == 0) {
+    LCSM_ASSIGN_OR_RETURN(deltas_,
+                          FloatBuffer::Allocate(channels, "filter decays"));
+    const double slow = std::log(0.01) / 1.5, fast = std::log(0.01) / 0.3;
+    for (size_t c = 0; c < channels; ++c) {
+      const double share =
+          channels == 1
+              ? 0
+              : static_cast<double>(c) / static_cast<double>(channels - 1);
+      deltas_.data()[c] = static_cast<float>(slow + (fast - slow) * share);
+    }
+  }
+  filter->deltas = deltas_.data();
+  return OkStatus();
+}
+
+size_t HyenaWeights::PositionBytes(size_t positions) const {
+  // Computed ones are shared and made whole.
+  const size_t z = z_.size() != 0 ? z_.bytes()
+                                  : layers_.size() * positions *
+                                        config_.features * sizeof(float);
+  const size_t t =
+      t_.size() != 0 ? t_.bytes() : layers_.size() * positions * sizeof(float);
+  return z + t;
+}
+
+}  // namespace lcsm

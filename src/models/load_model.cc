@@ -1,0 +1,62 @@
+#include "models/load_model.h"
+
+#include <fmt/format.h>
+
+#include <system_error>
+#include <utility>
+
+#include "io/config_json.h"
+#include "io/safetensors.h"
+#include "models/hyena_config.h"
+#include "models/hyena_model.h"
+#include "models/hyena_weights.h"
+
+namespace lcsm {
+namespace {
+
+bool Exists(const std::filesystem::path& path) {
+  std::error_code error;
+  return std::filesystem::exists(path, error);
+}
+
+// A folder as published by HyenaDNA's authors, not yet converted.
+bool HoldsOnlyCheckpoint(const std::filesystem::path& folder) {
+  return !Exists(folder / "model.safetensors") &&
+         !Exists(folder / "model.safetensors.index.json") &&
+         (Exists(folder / "weights.ckpt") ||
+          Exists(folder / "pytorch_model.bin"));
+}
+
+std::string LastComponent(const std::filesystem::path& folder) {
+  std::error_code error;
+  const std::filesystem::path whole = std::filesystem::canonical(folder, error);
+  return (error ? folder : whole).filename().string();
+}
+
+}  // namespace
+
+StatusOr<std::shared_ptr<const Model>> LoadModel(
+    const std::filesystem::path& folder) {
+  LCSM_ASSIGN_OR_RETURN(const io::ConfigJson json,
+                        io::ConfigJson::Read(folder / "config.json"));
+  // One family so far. The next one is told apart here by what only its config
+  // has.
+  LCSM_ASSIGN_OR_RETURN(const HyenaConfig config, ParseHyenaConfig(json));
+  if (HoldsOnlyCheckpoint(folder)) {
+    return InvalidInput(fmt::format(
+        "{} holds a PyTorch checkpoint, which must be converted first: lcsm "
+        "convert {} --output DIR",
+        folder.string(), folder.string()));
+  }
+  LCSM_ASSIGN_OR_RETURN(std::shared_ptr<const io::WeightSet> file,
+                        io::WeightSet::Open(folder));
+  LCSM_ASSIGN_OR_RETURN(std::unique_ptr<TensorSource> source,
+                        MakeFileSource(std::move(file)));
+  LCSM_ASSIGN_OR_RETURN(std::shared_ptr<const HyenaWeights> weights,
+                        HyenaWeights::Bind(config, std::move(source)));
+  LCSM_RETURN_IF_ERROR(weights->source().CheckIntact());
+  return std::shared_ptr<const Model>(
+      std::make_shared<HyenaModel>(std::move(weights), LastComponent(folder)));
+}
+
+}  // namespace lcsm
