@@ -25,7 +25,7 @@ function(lcsm_layer)
   set_target_properties(lcsm_${A_NAME} PROPERTIES EXPORT_NAME ${A_NAME} POSITION_INDEPENDENT_CODE ON)
   target_include_directories(lcsm_${A_NAME} PUBLIC
     $<BUILD_INTERFACE:${PROJECT_BINARY_DIR}/layers/${A_NAME}>)
-  target_link_libraries(lcsm_${A_NAME} PUBLIC lcsm_public PRIVATE lcsm_flags)
+  target_link_libraries(lcsm_${A_NAME} PUBLIC lcsm_public PRIVATE $<BUILD_INTERFACE:lcsm_flags>)
   foreach(dep IN LISTS A_DEPS)
     if(NOT TARGET lcsm_${dep})
       message(FATAL_ERROR "layer ${A_NAME} wants ${dep}, which is not below it: includes point down only")

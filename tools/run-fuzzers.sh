@@ -1,0 +1,35 @@
+#!/bin/sh
+# Runs every fuzzer of a build for some seconds, starting from its seeds.
+#
+#   tools/run-fuzzers.sh BUILD_DIR SECONDS
+#
+# New inputs go to BUILD_DIR/corpus, never into the source tree; a crash leaves its input there too
+# and ends the run with status 1. Put that input under fuzz/corpus with the fix: it is then a test.
+set -eu
+build=$1
+seconds=$2
+root=$(cd "$(dirname "$0")/.." && pwd)
+
+found=0
+for fuzzer in $(find "$build" -type f -name '*_fuzzer' -perm -u+x | sort); do
+  found=$((found + 1))
+  name=$(basename "$fuzzer")
+  seeds="$root/fuzz/corpus/${name%_fuzzer}"
+  corpus="$build/corpus/$name"
+  mkdir -p "$corpus"
+  echo "== $name for $seconds s"
+  # Limits low enough that a file that asks for the moon is a finding: inputs are a few kilobytes.
+  "$fuzzer" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 -max_len=65536 \
+    -print_final_stats=1 -verbosity=0 -artifact_prefix="$corpus/" "$corpus" \
+    $(test -d "$seeds" && echo "$seeds") >"$corpus.log" 2>&1 || {
+    tail -n 60 "$corpus.log"
+    echo "run-fuzzers: $name failed; the input lies in $corpus" >&2
+    exit 1
+  }
+  grep -E 'number_of_executed_units|new_units_added|peak_rss' "$corpus.log" | sed 's/^stat::/   /' || true
+done
+if [ "$found" -eq 0 ]; then
+  echo "run-fuzzers: no fuzzer under $build" >&2
+  exit 1
+fi
+echo "== $found fuzzers, no finding"
