@@ -267,8 +267,9 @@ Status BpeTokenizer::Init(const BpeDefinition& definition,
   }
 
   if (!definition.unknown.empty()) unknown_id_ = find(definition.unknown);
-  const std::string_view eos =
-      definition.eos.empty() ? "<|endoftext|>" : definition.eos;
+  const std::string_view eos = definition.eos.empty()
+                                   ? std::string_view("<|endoftext|>")
+                                   : std::string_view(definition.eos);
   eos_id_ = static_cast<int32_t>(find(eos));  // kNone becomes -1.
   for (const auto& [what, token, missing] :
        {std::tuple("unknown", &definition.unknown, unknown_id_ == kNone),
