@@ -14,6 +14,7 @@
 HWY_BEFORE_NAMESPACE();
 namespace lcsm {
 namespace HWY_NAMESPACE {
+namespace {
 
 namespace hn = hwy::HWY_NAMESPACE;
 
@@ -291,12 +292,13 @@ HWY_NOINLINE void DenseF64(const double* HWY_RESTRICT w, const double* bias,
   }
 }
 
-const DenseKernels* Table() {
+const DenseKernels* DenseTable() {
   static const DenseKernels table = {hwy::TargetName(HWY_TARGET), Dense,
                                      DenseF64};
   return &table;
 }
 
+}  // namespace
 }  // namespace HWY_NAMESPACE
 }  // namespace lcsm
 HWY_AFTER_NAMESPACE();
@@ -305,11 +307,13 @@ HWY_AFTER_NAMESPACE();
 namespace lcsm {
 namespace {
 
-HWY_EXPORT(Table);
+HWY_EXPORT(DenseTable);
 
 }  // namespace
 
-const DenseKernels& GetDenseKernels() { return *HWY_DYNAMIC_DISPATCH(Table)(); }
+const DenseKernels& GetDenseKernels() {
+  return *HWY_DYNAMIC_DISPATCH(DenseTable)();
+}
 
 }  // namespace lcsm
 #endif  // HWY_ONCE

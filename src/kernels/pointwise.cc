@@ -13,6 +13,7 @@
 HWY_BEFORE_NAMESPACE();
 namespace lcsm {
 namespace HWY_NAMESPACE {
+namespace {
 
 namespace hn = hwy::HWY_NAMESPACE;
 
@@ -245,7 +246,7 @@ HWY_NOINLINE void WindowF64(const double* t, double rate, double shift,
   });
 }
 
-const PointwiseKernels* Table() {
+const PointwiseKernels* PointwiseTable() {
   static const PointwiseKernels table = {
       hwy::TargetName(HWY_TARGET),
       LayerNorm,
@@ -259,6 +260,7 @@ const PointwiseKernels* Table() {
   return &table;
 }
 
+}  // namespace
 }  // namespace HWY_NAMESPACE
 }  // namespace lcsm
 HWY_AFTER_NAMESPACE();
@@ -267,12 +269,12 @@ HWY_AFTER_NAMESPACE();
 namespace lcsm {
 namespace {
 
-HWY_EXPORT(Table);
+HWY_EXPORT(PointwiseTable);
 
 }  // namespace
 
 const PointwiseKernels& GetPointwiseKernels() {
-  return *HWY_DYNAMIC_DISPATCH(Table)();
+  return *HWY_DYNAMIC_DISPATCH(PointwiseTable)();
 }
 
 }  // namespace lcsm

@@ -139,7 +139,9 @@ TEST(ConformanceTest, FilterAndLogitsOfBothShifts) {
                     .ok());
     for (size_t n = 0; n < 3; ++n) {
       for (size_t c = 0; c < 4; ++c) {
-        EXPECT_NEAR(rows[n * 4 + c], want.filter[n][c], 2e-7);
+        // Positions are stored in float32, and one that differs in its last bit
+        // moves the filter by several times that (three nested sines).
+        EXPECT_NEAR(rows[n * 4 + c], want.filter[n][c], 4e-7);
       }
     }
 
