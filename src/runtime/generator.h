@@ -28,9 +28,9 @@ namespace lcsm {
 
 struct GenerateOptions {
   size_t max_new_tokens = 256;
-  SamplerOptions sampler;
-  std::vector<int32_t> allowed;  // Ids that may be sampled; empty: all.
-  std::vector<std::string> stop;
+  SamplerOptions sampler = {};
+  std::vector<int32_t> allowed = {};  // Ids that may be sampled; empty: all.
+  std::vector<std::string> stop = {};
   bool stop_at_eos = false;  // At the model's eos_id; it is not part of the
                              // result.
   bool logprobs = false;
