@@ -13,6 +13,9 @@
 namespace lcsm::io {
 namespace {
 
+// The norm before the first layer in old files.
+constexpr std::string_view kOldFirstNorm = "backbone.ln_0.";
+
 void StripPrefix(std::string_view prefix, std::string* key) {
   if (key->starts_with(prefix)) key->erase(0, prefix.size());
 }
@@ -32,7 +35,7 @@ std::string Canonical(std::string key) {
   StripPrefix("hyena.", &key);
   ReplacePrefix("s4seq.encoder.", "backbone.", &key);
   ReplacePrefix("embedding.", "backbone.embeddings.word_embeddings.", &key);
-  ReplacePrefix("backbone.norm.", "backbone.ln_0.", &key);
+  ReplacePrefix("backbone.norm.", kOldFirstNorm, &key);
   Replace(".mixer.layer.", ".mixer.", &key);
   Replace(".mlp.layer.", ".mlp.", &key);
   Replace(".mixer.output_linear.", ".mixer.out_proj.", &key);
@@ -70,9 +73,8 @@ std::optional<NormKey> ParseNormKey(std::string_view key) {
 // norm2. New ones before it. So every norm moves one place on, and the last one
 // becomes ln_f.
 void MoveOldNorms(std::vector<KeyPlan::Kept>* kept) {
-  constexpr std::string_view kFirst = "backbone.ln_0.";
   const auto is_first = [](const KeyPlan::Kept& k) {
-    return k.name.starts_with(kFirst);
+    return k.name.starts_with(kOldFirstNorm);
   };
   if (std::none_of(kept->begin(), kept->end(), is_first)) return;
   size_t last = 0;
@@ -83,7 +85,7 @@ void MoveOldNorms(std::vector<KeyPlan::Kept>* kept) {
   }
   for (KeyPlan::Kept& k : *kept) {
     if (is_first(k)) {
-      k.name = "backbone.layers.0.norm1." + k.name.substr(kFirst.size());
+      k.name = "backbone.layers.0.norm1." + k.name.substr(kOldFirstNorm.size());
     } else if (const auto norm = ParseNormKey(k.name)) {
       if (norm->which == 1) {
         k.name =

@@ -1,0 +1,71 @@
+"""Makes the seeds of the fuzzers: python3 fuzz/make_corpus.py, from the test data and a few lines here."""
+import json
+import os
+import struct
+import zipfile
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+DATA = os.path.join(HERE, "..", "tests", "data")
+CHECKPOINTS = os.path.join(DATA, "checkpoints")
+
+
+def put(reader, name, data):
+    folder = os.path.join(HERE, "corpus", reader)
+    os.makedirs(folder, exist_ok=True)
+    with open(os.path.join(folder, name), "wb") as f:
+        f.write(data)
+
+
+def safetensors(header, data):
+    text = header if isinstance(header, str) else json.dumps(header, separators=(",", ":"))
+    return struct.pack("<Q", len(text)) + text.encode() + data
+
+
+a = {"dtype": "F32", "shape": [2, 1], "data_offsets": [0, 8]}
+put("safetensors", "good", safetensors(
+    {"__metadata__": {"format": "pt"}, "a": a, "b": {"dtype": "BF16", "shape": [], "data_offsets": [8, 10]},
+     "c": {"dtype": "I64", "shape": [0, 3], "data_offsets": [10, 10]}}, bytes(10)))
+put("safetensors", "overlap", safetensors({"a": a, "b": {**a, "data_offsets": [4, 12]}}, bytes(12)))
+put("safetensors", "hole", safetensors({"a": {**a, "data_offsets": [4, 12]}}, bytes(12)))
+put("safetensors", "long", struct.pack("<Q", 1 << 60) + b"{}")
+put("safetensors", "types", safetensors(
+    {t: {"dtype": t, "shape": [0], "data_offsets": [0, 0]}
+     for t in "BOOL U8 I8 U16 I16 U32 I32 U64 I64 F8_E5M2 F8_E4M3 F16 BF16 F32 F64".split()}, b""))
+
+for name in sorted(os.listdir(CHECKPOINTS)):
+    path = os.path.join(CHECKPOINTS, name)
+    if not name.endswith((".pt", ".ckpt")) or os.path.getsize(path) > 5000:
+        continue
+    put("checkpoint", name, open(path, "rb").read())
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as z:
+            for entry in z.namelist():
+                if entry.endswith("data.pkl"):
+                    put("pickle", name, z.read(entry))
+with zipfile.ZipFile(os.path.join(DATA, "golden", "hyenadna-tiny-1k-ckpt", "weights.ckpt")) as z:
+    put("pickle", "lightning", z.read("weights/data.pkl"))
+
+letters = "abcdefgh"
+vocab = {c: i for i, c in enumerate(letters + "Ġ" + "'")}
+vocab.update({"ab": 20, "abc": 21, "Ġab": 22, "<|endoftext|>": 23})
+merges = ["a b", "ab c", "Ġ ab"]
+tokenizer = {"normalizer": None, "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": False, "use_regex": True},
+             "model": {"type": "BPE", "unk_token": None, "vocab": vocab, "merges": merges},
+             "added_tokens": [{"id": 23, "content": "<|endoftext|>", "special": True}]}
+text = "abc ab'd  \n 12é<|endoftext|>[MASK]ACGTnacg\u3000x".encode()
+put("tokenizer", "json", json.dumps(tokenizer, ensure_ascii=False).encode() + b"\0" + text)
+tokenizer["added_tokens"] = []
+tokenizer["pre_tokenizer"]["add_prefix_space"] = True
+tokenizer["model"].update(merges=[m.split() for m in merges], ignore_merges=True, unk_token="a")
+put("tokenizer", "json-lists", json.dumps(tokenizer).encode() + b"\0" + text)
+put("tokenizer", "pair", json.dumps(vocab, ensure_ascii=False).encode() + b"\0#version: 0.2\n" +
+    "\n".join(merges).encode() + b"\n\0" + text)
+
+for folder in sorted(os.listdir(os.path.join(DATA, "golden"))):
+    path = os.path.join(DATA, "golden", folder, "config.json")
+    if os.path.exists(path):
+        put("config", folder, open(path, "rb").read())
+put("config", "deep", b"[" * 100)
+put("config", "numbers", b'{"a": -0.0, "b": 1e308, "c": 18446744073709551615, "d": [null, {"e": "\\u00e9"}], "layer": {"l_max": 16.0}}')
+put("token_ids", "good", b"7 8 9\n10\t11\r\n")
+put("token_ids", "bad", b"7 8 x 99999999999999999999 -1")
