@@ -77,10 +77,19 @@ StatusOr<ModelResult> RunModel(const Model& model, const ModelCase& wanted,
                                ThreadPool& pool) {
   ModelResult result;
   const ModelInfo& info = model.info();
+  if (wanted.positions.empty()) {
+    return InvalidInput("no positions to measure at, expected at least one");
+  }
+  if (wanted.plan.schedule == conv::Schedule::kPerLayer) {
+    // Tiles are timed apart from steps here, which that schedule entangles.
+    return Unsupported(
+        "the model benchmark measures tiles across layers; the schedule "
+        "per-layer is not one it can take apart");
+  }
   const size_t furthest =
       *std::max_element(wanted.positions.begin(), wanted.positions.end());
   const size_t horizon = furthest + wanted.steps;
-  if (horizon > info.max_length) {
+  if (furthest > info.max_length || wanted.steps > info.max_length - furthest) {
     return InvalidInput(
         fmt::format("position {} and {} steps are beyond the model's limit of "
                     "{} positions (--at, --steps)",

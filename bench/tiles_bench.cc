@@ -1,12 +1,21 @@
 #include "bench/tiles_bench.h"
 
+#include <fmt/format.h>
+
 #include "conv/measure_tiles.h"
 #include "conv/tile_op.h"
+#include "kernels/fft_tables.h"
 
 namespace lcsm::bench {
 
 StatusOr<std::vector<TileRow>> RunTiles(size_t max_block, size_t repeats) {
   using conv::Tau;
+  if (max_block > FftTables::kMaxBlock) {
+    return InvalidInput(fmt::format(
+        "blocks of {} are asked for, expected at most {}, the largest "
+        "transform",
+        max_block, FftTables::kMaxBlock));
+  }
   std::vector<TileRow> rows;
   for (size_t block = 1; block <= max_block; block *= 2) {
     TileRow row;

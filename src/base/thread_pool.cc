@@ -1,6 +1,7 @@
 #include "base/thread_pool.h"
 
 #include <algorithm>
+#include <exception>
 
 #include "base/cpu_info.h"
 
@@ -44,8 +45,14 @@ ThreadPool::ThreadPool(size_t threads) {
   // More threads than processors: a spinning worker would steal the time of a
   // working one.
   spins_ = threads <= cpus ? kSpins : 0;
-  for (size_t worker = 1; worker < threads; ++worker) {
-    workers_.emplace_back([this, worker] { WorkerLoop(worker); });
+  threads = std::min(threads, kMaxThreads);
+  try {
+    for (size_t worker = 1; worker < threads; ++worker) {
+      workers_.emplace_back([this, worker] { WorkerLoop(worker); });
+    }
+  } catch (const std::exception&) {
+    // The system gives no more threads (or no memory for their handles). Those
+    // we have do all the work; results do not depend on their number.
   }
 }
 
@@ -58,9 +65,9 @@ ThreadPool::~ThreadPool() {
 
 void ThreadPool::Run(size_t n, size_t grain, Call call,
                      void* context) noexcept {
-  const size_t chunks =
-      std::min({(n + grain - 1) / grain, NumThreads() * kChunksPerThread,
-                size_t{kChunkMask}});
+  // Here n > grain: at least one chunk, and none shorter than the grain.
+  const size_t chunks = std::min(
+      {n / grain, NumThreads() * kChunksPerThread, size_t{kChunkMask}});
   call_.store(call, std::memory_order_relaxed);
   context_.store(context, std::memory_order_relaxed);
   n_.store(n, std::memory_order_relaxed);

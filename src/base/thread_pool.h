@@ -31,8 +31,13 @@ namespace lcsm {
 
 class ThreadPool {
  public:
+  // More than this makes no sense on machines of our time; asking for more
+  // gives this many.
+  static constexpr size_t kMaxThreads = 1024;
+
   // `threads` counts the caller; 0 means one a processor. One thread means no
-  // worker at all.
+  // worker at all. Where the system refuses to start as many, there are fewer:
+  // NumThreads() tells.
   explicit ThreadPool(size_t threads);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;

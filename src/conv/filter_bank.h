@@ -2,8 +2,8 @@
 // [mixer][group][tap][kLanes].
 //
 // Filled once, then immutable and shared by every session. Thread safety:
-// SetTaps may be called from several threads for distinct mixers or distinct
-// groups of channels; after the last SetTaps all use is const.
+// SetTaps may be called from several threads at a time for distinct mixers or
+// disjoint ranges of taps; after the last SetTaps all use is const.
 #pragma once
 
 #include <cstddef>

@@ -8,8 +8,8 @@
 
 namespace lcsm::conv {
 
-// A function of the block size and the SIMD target alone, so that a plan that
-// was not tuned is the same on every run (design 6).
+// A function of the block size alone, so that a plan that was not tuned is the
+// same on every run (design 6). Tau::kMeasured is the way to have it otherwise.
 Tau HybridTau(size_t block);
 
 }  // namespace lcsm::conv

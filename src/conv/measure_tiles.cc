@@ -78,17 +78,16 @@ StatusOr<double> MeasureTile(const Level& level, size_t repeats) {
 }
 
 StatusOr<Tau> FastestTau(size_t block) {
-  // Direct sums of 256 cost ten times a transform anywhere; transforms below 8
-  // do not exist.
-  constexpr size_t kDirectEnd = 256, kTransformStart = FftTables::kMinBlock;
-  if (block < kTransformStart) return Tau::kDirectBlocked;
+  // Direct sums of 256 cost ten times a transform anywhere; from 16 384 on the
+  // library is far behind too, and buffers for timing would grow large.
+  constexpr size_t kDirectEnd = 256, kLibraryEnd = 16384;
+  if (block < SmallestBlock(Tau::kFftFused)) return Tau::kDirectBlocked;
+  if (block >= kLibraryEnd) return Tau::kFftFused;
   Tau best = Tau::kFftFused;
   double best_time = 0;
   for (const Tau tau :
        {Tau::kFftFused, Tau::kDirectBlocked, Tau::kFftLibrary}) {
     if (tau == Tau::kDirectBlocked && block >= kDirectEnd) continue;
-    // Large blocks are clear cases, and their spectra take long to make.
-    if (tau == Tau::kFftLibrary && block > 8192) continue;
     LCSM_ASSIGN_OR_RETURN(const double time, MeasureTile({block, tau}, 5));
     if (best_time == 0 || time < best_time) {
       best = tau;

@@ -214,6 +214,7 @@ void OnlineConvolution::RunDueWork(size_t r) noexcept {
 void OnlineConvolution::PretendHistory(size_t position, const float* rows,
                                        size_t num_rows) noexcept {
   const Problem& problem = prepared_->plan().problem;
+  assert(position <= problem.length);
   const size_t width = problem.batch * problem.channels;
   pool_->ParallelFor(
       HistoryGroups(problem), 1, [&](size_t begin, size_t end, size_t) {

@@ -312,6 +312,39 @@ TEST_P(OnlineConvolutionTest, GaussianErrorIsFarBelowTheBound) {
   }
 }
 
+// The longest sums that design 6 speaks of: a lazy output at 2^20, and eager
+// accumulators after 2^15 inputs (all 2^20 would take minutes).
+TEST(LongSumsTest, KeepTheGaussianBound) {
+  for (Method method : {Method::kLazy, Method::kEager}) {
+    Problem problem;
+    problem.length = problem.taps =
+        method == Method::kLazy ? size_t{1} << 20 : size_t{1} << 15;
+    const size_t length = problem.length;
+    PlanOptions options;
+    options.method = method;
+    const Case c = RandomCase(problem, options, 13);
+    ThreadPool pool(1);
+    std::unique_ptr<OnlineConvolution> conv =
+        OnlineConvolution::Create(Prepare(c, pool), pool).value();
+    float y = 0;
+    if (method == Method::kLazy) {
+      conv->PretendHistory(length - 1, c.inputs.data(), length);
+      conv->RunDueWork(length - 1);
+      conv->Step(0, c.Input(0, length - 1), &y);
+    } else {
+      for (size_t t = 0; t < length; ++t) {
+        conv->Step(0, c.Input(0, t), &y);
+        conv->Advance();
+      }
+    }
+    const double want = ReferenceOutput(c.inputs.data(), length - 1,
+                                        c.taps.data(), c.problem.taps);
+    // max |y| of that many Gaussian outputs is above 4 sqrt(L).
+    EXPECT_NEAR(y, want, 2e-6 * 4 * std::sqrt(static_cast<double>(length)))
+        << Name(method);
+  }
+}
+
 TEST(PreparedConvolutionTest, RefusesFiltersOfAnotherProblem) {
   Problem problem;
   problem.channels = 4;

@@ -111,8 +111,10 @@ MemoryEstimate Plan::Memory(size_t threads) const {
   for (const Level& level : levels) {
     bytes.spectra += filter_groups * SpectrumFloats(level) * sizeof(float);
     scratch = std::max(scratch, ScratchFloats(level));
+    bytes.scratch +=
+        SharedTableBytes(level) + threads * ThreadTableBytes(level);
   }
-  bytes.scratch = threads * scratch * sizeof(float);
+  bytes.scratch += threads * scratch * sizeof(float);
   return bytes;
 }
 

@@ -37,9 +37,10 @@ TEST(PlanTest, ForcedTauRulesEveryBlockItCan) {
 }
 
 TEST(PlanTest, UntunedPlansAreAFunctionOfTheProblem) {
-  EXPECT_EQ(PlanFor(5000, 5000).Print(), PlanFor(5000, 5000).Print());
-  EXPECT_NE(PlanFor(5000, 5000).Print().find("fft-fused U="),
-            std::string::npos);
+  // Changing this line changes everybody's bits: say so in the changelog.
+  EXPECT_EQ(PlanFor(5000, 5000).Print(),
+            "paper: direct-blocked U=1..16, fft-fused U=32..4096; "
+            "across-layers");
 }
 
 TEST(PlanTest, MeasuredPlansNameRealTaus) {

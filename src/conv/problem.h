@@ -78,7 +78,7 @@ struct MemoryEstimate {
   size_t spectra = 0;  // Transforms of the taps, for the levels that need them.
   size_t histories =
       0;  // One buffer of L floats a channel; eager needs a second one.
-  size_t scratch = 0;  // Per thread.
+  size_t scratch = 0;  // Of all threads, and the transforms' tables.
   size_t Total() const { return taps + spectra + histories + scratch; }
 };
 
@@ -90,7 +90,7 @@ struct Plan {
   std::vector<Level> levels;  // By block size, 1 first, each twice the one
                               // before. Empty for lazy and eager.
 
-  // E.g. "paper: direct-blocked U=1..32, fft-fused U=64..32768, across layers".
+  // E.g. "paper: direct-blocked U=1..16, fft-fused U=32..32768; across-layers".
   std::string Print() const;
   MemoryEstimate Memory(size_t threads) const;
 };

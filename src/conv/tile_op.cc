@@ -155,7 +155,10 @@ class LibraryFftOp final : public TileOp {
 }  // namespace
 
 size_t SmallestBlock(Tau tau) {
-  return tau == Tau::kFftFused ? FftTables::kMinBlock : 1;
+  // The library starts there too: KissFFT's transform of length 2 allocates at
+  // every call, and below 8 the channels' sequences would not be aligned.
+  return tau == Tau::kFftFused || tau == Tau::kFftLibrary ? FftTables::kMinBlock
+                                                          : 1;
 }
 
 size_t SpectrumFloats(const Level& level) {
@@ -171,6 +174,16 @@ size_t ScratchFloats(const Level& level) {
   if (level.tau == Tau::kFftLibrary)
     return LibraryFftOp::ScratchFor(level.block);
   return 0;
+}
+
+size_t SharedTableBytes(const Level& level) {
+  // 6 floats for each of U/4 + U/16 + ... blocks.
+  return level.tau == Tau::kFftFused ? 2 * level.block * sizeof(float) : 0;
+}
+
+size_t ThreadTableBytes(const Level& level) {
+  return level.tau == Tau::kFftLibrary ? LibraryFft::BytesFor(2 * level.block)
+                                       : 0;
 }
 
 StatusOr<std::unique_ptr<const TileOp>> MakeTileOp(const Level& level,

@@ -40,6 +40,10 @@ size_t SmallestBlock(Tau tau);              // 1 for the direct ones.
 size_t SpectrumFloats(const Level& level);  // Per filter group.
 size_t ScratchFloats(const Level& level);   // Per thread.
 
+// Tables and library state: of the op itself, and of each thread that runs it.
+size_t SharedTableBytes(const Level& level);
+size_t ThreadTableBytes(const Level& level);
+
 // Makes the op and, on the pool, the spectra of all filter groups. level.tau
 // must be one of the four actual ways. `filters` must outlive the op.
 StatusOr<std::unique_ptr<const TileOp>> MakeTileOp(const Level& level,

@@ -7,6 +7,8 @@
 #ifdef LCSM_FFTW
 #include <fftw3.h>
 
+#include <mutex>
+
 #include "base/aligned_buffer.h"
 #else
 #include <kissfft/kiss_fftr.h>
@@ -16,18 +18,35 @@ namespace lcsm {
 
 #ifdef LCSM_FFTW
 
+namespace {
+
+// FFTW's planner keeps global state and is the one part of it that threads may
+// not enter together.
+std::mutex& PlannerMutex() {
+  static std::mutex mutex;
+  return mutex;
+}
+
+}  // namespace
+
 struct LibraryFft::Impl {
   FloatBuffer time, spectrum;  // Planning scribbles here; the plans are then
                                // run on other arrays.
   fftwf_plan forward = nullptr;
   fftwf_plan inverse = nullptr;
   ~Impl() {
+    const std::lock_guard<std::mutex> lock(PlannerMutex());
     if (forward != nullptr) fftwf_destroy_plan(forward);
     if (inverse != nullptr) fftwf_destroy_plan(inverse);
   }
 };
 
 const char* LibraryFft::LibraryName() { return "fftw"; }
+
+// The planning arrays, and about as much again in twiddles of both directions.
+size_t LibraryFft::BytesFor(size_t length) {
+  return 4 * length * sizeof(float);
+}
 
 StatusOr<std::unique_ptr<LibraryFft>> LibraryFft::Create(size_t length) {
   assert(length >= 2 && length % 2 == 0);
@@ -40,8 +59,10 @@ StatusOr<std::unique_ptr<LibraryFft>> LibraryFft::Create(size_t length) {
   float* time = impl->time.data();
   auto* spectrum = reinterpret_cast<fftwf_complex*>(impl->spectrum.data());
   const int n = static_cast<int>(length);
-  impl->forward = fftwf_plan_dft_r2c_1d(n, time, spectrum, FFTW_MEASURE);
-  impl->inverse = fftwf_plan_dft_c2r_1d(n, spectrum, time, FFTW_MEASURE);
+  // Not FFTW_MEASURE: plans, and with them bits, would vary from run to run.
+  const std::lock_guard<std::mutex> lock(PlannerMutex());
+  impl->forward = fftwf_plan_dft_r2c_1d(n, time, spectrum, FFTW_ESTIMATE);
+  impl->inverse = fftwf_plan_dft_c2r_1d(n, spectrum, time, FFTW_ESTIMATE);
   if (impl->forward == nullptr || impl->inverse == nullptr) {
     return InternalError(fmt::format(
         "FFTW made no plan for a real transform of length {}", length));
@@ -73,6 +94,12 @@ struct LibraryFft::Impl {
 };
 
 const char* LibraryFft::LibraryName() { return "kissfft"; }
+
+// Each direction holds length / 2 complex twiddles, as many of scratch, and
+// half as many of the real transform.
+size_t LibraryFft::BytesFor(size_t length) {
+  return 2 * (length / 2) * 5 / 2 * 2 * sizeof(float);
+}
 
 StatusOr<std::unique_ptr<LibraryFft>> LibraryFft::Create(size_t length) {
   assert(length >= 2 && length % 2 == 0);

@@ -23,6 +23,9 @@ class LibraryFft {
 
   static const char* LibraryName();  // "kissfft" or "fftw"
 
+  // What an object of this length holds, tables and scratch, to a few per cent.
+  static size_t BytesFor(size_t length);
+
   size_t length() const { return length_; }
   // Complex points of a spectrum, stored as re, im pairs.
   size_t SpectrumFloats() const { return length_ + 2; }

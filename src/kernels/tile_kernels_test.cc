@@ -128,6 +128,38 @@ TEST_P(TileKernelsTest, FftTiles) {
   }
 }
 
+// Large transforms, whose roots no small one shares: some outputs of one tile.
+TEST_P(TileKernelsTest, LargeFftTiles) {
+  std::mt19937 rng(12);
+  const TileKernels& k = GetTileKernels();
+  for (size_t block : {size_t{1} << 12, size_t{1} << 15, size_t{1} << 18}) {
+    const FftTables tables(block);
+    FloatBuffer x = Make(block), taps = Make(2 * block + kTapSlack);
+    FillNormal(x, block, rng);
+    FillNormal(taps, 2 * block, rng);
+    FloatBuffer spectrum =
+        FloatBuffer::Allocate(tables.SpectrumFloats(), "test").value();
+    FloatBuffer scratch =
+        FloatBuffer::Allocate(k.FftScratchFloats(block), "test").value();
+    FloatBuffer acc = Make(block);
+    k.fft_spectrum(tables, taps.data(), 2 * block, spectrum.data());
+    k.fft_tile(tables, x.data(), spectrum.data(), block, acc.data(),
+               scratch.data());
+    const double bound = 1.2e-7 * std::log2(4.0 * static_cast<double>(block)) *
+                         Norm(x.data(), block) * Norm(taps.data(), 2 * block);
+    for (size_t j : {size_t{0}, size_t{1}, block / 3, block / 2, block - 1}) {
+      std::vector<double> want(kLanes, 0.0);
+      // One output: the same inputs, the taps shifted by j.
+      ref::Tile(x.data(), taps.data() + j * kLanes, 2 * block - j, block, 1,
+                want.data());
+      for (size_t c = 0; c < kLanes; ++c) {
+        ASSERT_NEAR(acc.data()[j * kLanes + c], want[c], bound)
+            << "block " << block << " output " << j;
+      }
+    }
+  }
+}
+
 TEST_P(TileKernelsTest, SpectrumIsTheTransformInSomeOrder) {
   std::mt19937 rng(9);
   const TileKernels& k = GetTileKernels();

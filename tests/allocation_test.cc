@@ -1,0 +1,142 @@
+// Decode steps allocate nothing (design 7), whoever would do it: malloc itself
+// is counted, so that a library's allocations show as well as ours. Not built
+// under sanitizers, which own malloc.
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <cstdlib>
+#include <filesystem>
+#include <vector>
+
+#include "base/thread_pool.h"
+#include "conv/online_convolution.h"
+#include "models/load_model.h"
+#include "runtime/model.h"
+
+namespace {
+
+std::atomic<bool> counting{false};
+std::atomic<size_t> allocations{0};
+
+void Count() {
+  if (counting.load(std::memory_order_relaxed)) ++allocations;
+}
+
+}  // namespace
+
+// glibc's own, under the names it keeps for those who interpose.
+extern "C" {
+void* __libc_malloc(size_t bytes);
+void* __libc_calloc(size_t count, size_t bytes);
+void* __libc_realloc(void* p, size_t bytes);
+void* __libc_memalign(size_t alignment, size_t bytes);
+
+void* malloc(size_t bytes) {
+  Count();
+  return __libc_malloc(bytes);
+}
+void* calloc(size_t count, size_t bytes) {
+  Count();
+  return __libc_calloc(count, bytes);
+}
+void* realloc(void* p, size_t bytes) {
+  Count();
+  return __libc_realloc(p, bytes);
+}
+void* aligned_alloc(size_t alignment, size_t bytes) {
+  Count();
+  return __libc_memalign(alignment, bytes);
+}
+}
+
+namespace lcsm {
+namespace {
+
+// Allocations of all threads while `body` runs.
+template <typename Body>
+size_t CountAllocations(Body&& body) {
+  allocations = 0;
+  counting = true;
+  body();
+  counting = false;
+  return allocations;
+}
+
+std::vector<conv::PlanOptions> AllOptions() {
+  using conv::Method;
+  using conv::Tau;
+  std::vector<conv::PlanOptions> all;
+  for (conv::Schedule schedule :
+       {conv::Schedule::kPerLayer, conv::Schedule::kAcrossLayers}) {
+    all.push_back({Method::kLazy, Tau::kHybrid, schedule});
+    all.push_back({Method::kEager, Tau::kHybrid, schedule});
+    for (Tau tau : {Tau::kDirect, Tau::kDirectBlocked, Tau::kFftLibrary,
+                    Tau::kFftFused, Tau::kHybrid}) {
+      all.push_back({Method::kPaper, tau, schedule});
+    }
+  }
+  return all;
+}
+
+TEST(AllocationTest, TheCounterCounts) {
+  EXPECT_EQ(CountAllocations([] {
+              std::vector<int>* p = new std::vector<int>(100);
+              delete p;
+            }),
+            2u);
+  EXPECT_EQ(CountAllocations([] {}), 0u);
+}
+
+TEST(AllocationTest, ConvolutionStepsAllocateNothing) {
+  for (const conv::PlanOptions& options : AllOptions()) {
+    conv::Problem problem;
+    problem.mixers = 2;
+    problem.channels = 33;
+    problem.length = problem.taps = 600;
+    ThreadPool pool(2);
+    const conv::Plan plan = conv::MakePlan(problem, options).value();
+    std::shared_ptr<conv::FilterBank> bank =
+        conv::FilterBank::Create(problem).value();
+    std::vector<float> row(problem.channels, 0.5f);
+    for (size_t m = 0; m < 2; ++m) bank->SetTaps(m, 0, 1, row.data());
+    auto prepared = conv::PreparedConvolution::Create(plan, bank, pool).value();
+    auto session = conv::OnlineConvolution::Create(prepared, pool).value();
+    std::vector<float> y(problem.channels);
+    EXPECT_EQ(CountAllocations([&] {
+                for (size_t t = 0; t < problem.length; ++t) {
+                  for (size_t m = 0; m < 2; ++m)
+                    session->Step(m, row.data(), y.data());
+                  session->Advance();
+                }
+              }),
+              0u)
+        << plan.Print();
+  }
+}
+
+TEST(AllocationTest, DecodeStepsAllocateNothing) {
+  const std::filesystem::path folder = std::filesystem::path(LCSM_SOURCE_DIR) /
+                                       "tests/data/golden/hyenadna-tiny-1k-hf";
+  const auto model = LoadModel(folder);
+  ASSERT_TRUE(model.ok()) << model.status().message();
+  for (const conv::PlanOptions& options : AllOptions()) {
+    ThreadPool pool(2);
+    PrepareOptions prepare;
+    prepare.horizon = 300;
+    prepare.plan = options;
+    const auto prepared = (*model)->Prepare(prepare, pool, nullptr);
+    ASSERT_TRUE(prepared.ok()) << prepared.status().message();
+    auto state = (*prepared)->NewState(pool).value();
+    std::vector<float> logits((*model)->info().padded_vocab);
+    EXPECT_EQ(CountAllocations([&] {
+                for (size_t t = 0; t < prepare.horizon; ++t) {
+                  state->Step(static_cast<int32_t>(7 + t % 4), logits.data());
+                }
+              }),
+              0u)
+        << (*prepared)->plan().Print();
+  }
+}
+
+}  // namespace
+}  // namespace lcsm
