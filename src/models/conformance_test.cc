@@ -1,5 +1,6 @@
 // The conformance vector of model-formats 1.8: a model made of sines, with
 // values of the original code in float64.
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -79,7 +80,7 @@ TestTensors SineTensors() {
   };
   add("backbone.embeddings.word_embeddings.weight", {16, 4});
   for (int layer = 0; layer < 2; ++layer) {
-    const std::string p = "backbone.layers." + std::to_string(layer) + ".";
+    const std::string p = fmt::format("backbone.layers.{}.", layer);
     const std::string f = p + "mixer.filter_fn.";
     add(p + "norm1.weight", {4});
     add(p + "norm1.bias", {4});

@@ -1,5 +1,7 @@
 #include "models/hyena_reference.h"
 
+#include <fmt/format.h>
+
 #include <cmath>
 
 namespace lcsm {
@@ -89,7 +91,7 @@ std::vector<double> Norm(const TestTensors& tensors, const std::string& prefix,
 double Float32(double v) { return static_cast<float>(v); }
 
 std::string LayerName(size_t layer) {
-  return "backbone.layers." + std::to_string(layer) + ".";
+  return fmt::format("backbone.layers.{}.", layer);
 }
 
 }  // namespace

@@ -1,0 +1,340 @@
+// Whole models of awkward shapes against the float64 oracle, and the promises
+// of design 6: prefill equals decode, bits do not depend on threads or on how a
+// prompt is cut, steps do not allocate, memory is foretold.
+#include "models/hyena_model.h"
+
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <random>
+#include <vector>
+
+#include "base/cpu_info.h"
+#include "models/allocation_counter.h"
+#include "models/hyena_reference.h"
+#include "models/hyena_synthetic.h"
+
+namespace lcsm {
+namespace {
+
+HyenaConfig SmallConfig() {
+  HyenaConfig config;
+  config.vocab = 12;
+  config.padded_vocab = 16;
+  config.width = 20;
+  config.inner = 33;
+  config.layers = 2;
+  config.max_length = 300;
+  config.filter_width = 9;
+  config.shift = 0.05;
+  return config;
+}
+
+std::vector<int32_t> RandomTokens(size_t n, size_t vocab, uint32_t seed) {
+  std::mt19937 rng(seed);
+  std::vector<int32_t> tokens(n);
+  for (int32_t& t : tokens) t = static_cast<int32_t>(rng() % vocab);
+  return tokens;
+}
+
+// A model and the tensors it is made of.
+struct TestModel {
+  HyenaConfig config;
+  TestTensors tensors;
+  std::shared_ptr<const Model> model;
+
+  explicit TestModel(const HyenaConfig& c, uint64_t seed = 1)
+      : config(c), tensors(RandomTensors(c, seed)) {
+    auto weights = HyenaWeights::Bind(config, MakeMapSource(&tensors));
+    EXPECT_TRUE(weights.ok()) << weights.status().message();
+    model = std::make_shared<HyenaModel>(*weights, "test");
+  }
+
+  std::unique_ptr<ModelState> NewState(ThreadPool& pool, size_t horizon,
+                                       conv::PlanOptions plan = {}) const {
+    auto prepared =
+        model->Prepare({.horizon = horizon, .plan = plan}, pool, nullptr);
+    EXPECT_TRUE(prepared.ok()) << prepared.status().message();
+    auto state = (*prepared)->NewState(pool);
+    EXPECT_TRUE(state.ok()) << state.status().message();
+    return std::move(*state);
+  }
+};
+
+// Logits of all positions; the prompt is cut into pieces of `chunk` tokens, 0
+// means steps.
+std::vector<float> RunTokens(ModelState& state, size_t vocab,
+                             const std::vector<int32_t>& tokens, size_t chunk) {
+  std::vector<float> all;
+  if (chunk == 0) {
+    all.resize(tokens.size() * vocab);
+    for (size_t t = 0; t < tokens.size(); ++t) {
+      state.Step(tokens[t], all.data() + t * vocab);
+    }
+    return all;
+  }
+  for (size_t t = 0; t < tokens.size(); t += chunk) {
+    const std::span<const int32_t> piece(tokens.data() + t,
+                                         std::min(chunk, tokens.size() - t));
+    std::vector<float> last(vocab);
+    const Status status = state.Prefill(
+        piece, last.data(),
+        [&](size_t position, std::span<const float> logits) {
+          EXPECT_EQ(position * vocab, all.size());
+          all.insert(all.end(), logits.begin(), logits.end());
+          return OkStatus();
+        },
+        nullptr);
+    EXPECT_TRUE(status.ok()) << status.message();
+    EXPECT_TRUE(std::equal(last.begin(), last.end(), all.end() - vocab));
+  }
+  return all;
+}
+
+void ExpectNear(const std::vector<float>& got,
+                const std::vector<double>& want) {
+  ASSERT_EQ(got.size(), want.size());
+  double scale = 1;
+  for (double v : want) scale = std::max(scale, std::abs(v));
+  for (size_t i = 0; i < got.size(); ++i) {
+    ASSERT_NEAR(got[i], want[i], 2e-5 * scale) << "at " << i;
+  }
+}
+
+TEST(HyenaModelTest, AwkwardShapesAgainstTheOracle) {
+  std::vector<HyenaConfig> configs(12, SmallConfig());
+  configs[1].order = 3;
+  configs[2].order = 4;
+  configs[2].layout = FilterLayout::kOrderFastest;
+  configs[3].order = 3;
+  configs[3].layout = FilterLayout::kOrderFastest;
+  configs[3].width = 17;
+  configs[4].width = 1;
+  configs[4].inner = 1;
+  configs[4].filter_width = 1;
+  configs[5].width = 5;
+  configs[5].fir_taps = 1;
+  configs[5].features = 3;
+  configs[6].fir_taps = 5;
+  configs[6].modulate = false;
+  configs[6].filter_inner_layers = 0;
+  configs[7].normalized = true;
+  configs[7].order = 3;
+  configs[7].features = 9;
+  configs[8].width = 67;
+  configs[8].inner = 131;
+  configs[8].vocab = 13;
+  configs[8].padded_vocab = 13;
+  configs[9].layers = 5;
+  configs[9].filter_inner_layers = 3;
+  configs[10].max_length = 2;
+  configs[11].block_norm_eps = 1e-3;
+  configs[11].final_norm_eps = 1e-2;
+  for (size_t i = 0; i < configs.size(); ++i) {
+    SCOPED_TRACE(fmt::format("config {}", i));
+    const TestModel test(configs[i], i + 1);
+    const size_t length = std::min<size_t>(150, configs[i].max_length);
+    const std::vector<int32_t> tokens =
+        RandomTokens(length, configs[i].vocab, 5);
+    const std::vector<double> want =
+        ReferenceLogits(test.config, test.tensors, tokens);
+    ThreadPool pool(1);
+    const auto state = test.NewState(pool, length);
+    const std::vector<float> steps =
+        RunTokens(*state, configs[i].padded_vocab, tokens, 0);
+    ExpectNear(steps, want);
+    state->Reset();
+    EXPECT_EQ(RunTokens(*state, configs[i].padded_vocab, tokens, length),
+              steps);
+  }
+}
+
+TEST(HyenaModelTest, EverySimdTarget) {
+  HyenaConfig config = SmallConfig();
+  config.order = 3;
+  const TestModel test(config);
+  const std::vector<int32_t> tokens = RandomTokens(140, 12, 6);
+  const std::vector<double> want =
+      ReferenceLogits(test.config, test.tensors, tokens);
+  for (const std::string& target : SupportedSimdTargets()) {
+    SCOPED_TRACE(target);
+    ASSERT_TRUE(ForceSimdTarget(target).ok());
+    ThreadPool pool(1);
+    const auto state = test.NewState(pool, 140);
+    const std::vector<float> steps = RunTokens(*state, 16, tokens, 0);
+    ExpectNear(steps, want);
+    state->Reset();
+    EXPECT_EQ(RunTokens(*state, 16, tokens, 140), steps);
+  }
+  ASSERT_TRUE(ForceSimdTarget("best").ok());
+}
+
+// In every bit: threads, prefill against decode, the cutting of a prompt, and a
+// mixture of prefill and steps.
+TEST(HyenaModelTest, TheSameBitsHoweverItIsRun) {
+  HyenaConfig config = SmallConfig();
+  // Large enough that threads get their share.
+  config.width = 80;
+  config.inner = 320;
+  config.order = 3;
+  const TestModel test(config);
+  const std::vector<int32_t> tokens = RandomTokens(290, 12, 7);
+  for (conv::Schedule schedule :
+       {conv::Schedule::kPerLayer, conv::Schedule::kAcrossLayers}) {
+    std::vector<float> want;
+    for (size_t threads : {1, 2, 3}) {
+      ThreadPool pool(threads);
+      const auto state = test.NewState(pool, 290, {.schedule = schedule});
+      if (want.empty()) want = RunTokens(*state, 16, tokens, 0);
+      for (size_t chunk : {0, 1, 37, 128, 290}) {
+        state->Reset();
+        ASSERT_EQ(RunTokens(*state, 16, tokens, chunk), want)
+            << threads << " threads, pieces of " << chunk;
+      }
+      state->Reset();
+      std::vector<float> logits(16);
+      ASSERT_TRUE(
+          state
+              ->Prefill(std::span(tokens).first(131), nullptr, nullptr, nullptr)
+              .ok());
+      EXPECT_EQ(state->position(), 131u);
+      for (size_t t = 131; t < tokens.size(); ++t) {
+        state->Step(tokens[t], logits.data());
+        ASSERT_TRUE(std::equal(logits.begin(), logits.end(),
+                               want.begin() + static_cast<long>(t * 16)));
+      }
+    }
+  }
+}
+
+// A shorter horizon is a prefix of the same model.
+TEST(HyenaModelTest, HorizonDoesNotChangeTheModel) {
+  const TestModel test(SmallConfig());
+  const std::vector<int32_t> tokens = RandomTokens(60, 12, 8);
+  const std::vector<double> want =
+      ReferenceLogits(test.config, test.tensors, tokens);
+  ThreadPool pool(1);
+  for (size_t horizon : {60, 61, 128, 300}) {
+    const auto state = test.NewState(pool, horizon);
+    EXPECT_EQ(state->horizon(), horizon);
+    ExpectNear(RunTokens(*state, 16, tokens, 0), want);
+  }
+  EXPECT_EQ(test.NewState(pool, 0)->horizon(), 300u);
+}
+
+TEST(HyenaModelTest, StepsDoNotAllocate) {
+  const TestModel test(SmallConfig());
+  const std::vector<int32_t> tokens = RandomTokens(300, 12, 9);
+  for (size_t threads : {1, 2}) {
+    for (conv::Method method :
+         {conv::Method::kLazy, conv::Method::kEager, conv::Method::kPaper}) {
+      ThreadPool pool(threads);
+      const auto state = test.NewState(pool, 300, {.method = method});
+      std::vector<float> logits(16);
+      const size_t before = NumAllocations();
+      for (int32_t token : tokens) state->Step(token, logits.data());
+      EXPECT_EQ(NumAllocations(), before);
+    }
+  }
+}
+
+TEST(HyenaModelTest, SkippedMixersKeepThePosition) {
+  const TestModel test(SmallConfig());
+  ThreadPool pool(1);
+  const auto state = test.NewState(pool, 20);
+  std::vector<float> logits(16);
+  state->SkipMixers(true);
+  for (int i = 0; i < 5; ++i) state->Step(7, logits.data());
+  state->SkipMixers(false);
+  state->Step(7, logits.data());
+  EXPECT_EQ(state->position(), 6u);
+  for (float v : logits) EXPECT_TRUE(std::isfinite(v));
+}
+
+TEST(HyenaModelTest, TimesAddUp) {
+  const TestModel test(SmallConfig());
+  ThreadPool pool(1);
+  const auto state = test.NewState(pool, 200);
+  RunTokens(*state, 16, RandomTokens(200, 12, 1), 0);
+  EXPECT_GT(state->times().mixers, 0);
+  EXPECT_GT(state->times().blocks, 0);
+  EXPECT_GT(state->times().head, 0);
+  state->Reset();
+  EXPECT_EQ(state->times().blocks, 0);
+}
+
+TEST(HyenaModelTest, BadInput) {
+  const TestModel test(SmallConfig());
+  ThreadPool pool(1);
+  const auto too_long =
+      test.model->Prepare({.horizon = 301, .plan = {}}, pool, nullptr);
+  ASSERT_FALSE(too_long.ok());
+  EXPECT_NE(too_long.status().message().find("301"), std::string::npos);
+  const auto state = test.NewState(pool, 10);
+  EXPECT_FALSE(
+      state->Prefill(std::vector<int32_t>{7, 16}, nullptr, nullptr, nullptr)
+          .ok());
+  EXPECT_FALSE(
+      state->Prefill(std::vector<int32_t>{-1}, nullptr, nullptr, nullptr).ok());
+  EXPECT_FALSE(
+      state->Prefill(std::vector<int32_t>(11, 7), nullptr, nullptr, nullptr)
+          .ok());
+  EXPECT_EQ(state->position(), 0u);
+  // Stopped half way.
+  const Status stopped = state->Prefill(std::vector<int32_t>(10, 7), nullptr,
+                                        nullptr, [](double) { return false; });
+  EXPECT_EQ(stopped.code(), StatusCode::kCancelled);
+  const auto cancelled = test.model->Prepare({.horizon = 10, .plan = {}}, pool,
+                                             [](double) { return false; });
+  EXPECT_EQ(cancelled.status().code(), StatusCode::kCancelled);
+}
+
+TEST(HyenaModelTest, MemoryIsForetold) {
+  const auto model = MakeSyntheticModel("hyenadna-small-32k", 1);
+  ASSERT_TRUE(model.ok()) << model.status().message();
+  const PrepareOptions options = {.horizon = 16384, .plan = {}};
+  ThreadPool pool(2);
+  const auto memory = (*model)->EstimateMemory(options, 2);
+  ASSERT_TRUE(memory.ok());
+  // 3.3 M weights; taps and histories of 4 layers x 256 channels.
+  EXPECT_GT(memory->weights, 13u << 20);
+  EXPECT_LT(memory->weights, 16u << 20);
+  EXPECT_GE(memory->convolution.taps, size_t{4} * 256 * 16384 * 4);
+  EXPECT_GE(memory->convolution.histories, size_t{4} * 256 * 16384 * 4);
+  const size_t before = PeakRssBytes();
+  const auto prepared = (*model)->Prepare(options, pool, nullptr);
+  ASSERT_TRUE(prepared.ok());
+  const auto state = (*prepared)->NewState(pool);
+  ASSERT_TRUE(state.ok());
+  const std::vector<int32_t> tokens = RandomTokens(16384, 12, 3);
+  ASSERT_TRUE((*state)->Prefill(tokens, nullptr, nullptr, nullptr).ok());
+  const double grown = static_cast<double>(PeakRssBytes() - before);
+  const double foretold =
+      static_cast<double>(memory->Total() - memory->weights);
+  EXPECT_LT(grown, 64e6 + 1.15 * foretold);
+  // And it is no wild overestimate.
+  EXPECT_GT(grown, 0.6 * foretold - 64e6);
+}
+
+TEST(HyenaSyntheticTest, PublishedParameterCounts) {
+  const std::pair<const char*, double> counts[] = {
+      {"hyenadna-tiny-1k", 0.436e6},  {"hyenadna-tiny-1k-d256", 1.64e6},
+      {"hyenadna-small-32k", 3.28e6}, {"hyenadna-medium-160k", 6.55e6},
+      {"hyena-150m", 152.5e6},  // 153.7 M less 1.2 M of trained positions.
+  };
+  for (const auto& [shape, count] : counts) {
+    const auto model = MakeSyntheticModel(shape, 1);
+    ASSERT_TRUE(model.ok()) << shape;
+    EXPECT_NEAR(static_cast<double>((*model)->info().parameters), count,
+                0.005 * count)
+        << shape;
+  }
+  const auto unknown = MakeSyntheticModel("hyena-2t", 1);
+  ASSERT_FALSE(unknown.ok());
+  EXPECT_NE(unknown.status().message().find("hyenadna-large-1m"),
+            std::string::npos);
+}
+
+}  // namespace
+}  // namespace lcsm
