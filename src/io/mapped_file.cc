@@ -110,7 +110,8 @@ StatusOr<std::unique_ptr<MappedFile>> MappedFile::Open(
   if (!installed) return InternalError("the SIGBUS handler was refused");
   std::unique_ptr<MappedFile> file(new MappedFile());
   file->path_ = path;
-  file->fd_ = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  // O_NONBLOCK: a pipe by that name must not make us wait for a writer.
+  file->fd_ = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (file->fd_ < 0) return FileError(path, "opened", errno);
   struct stat info;
   if (fstat(file->fd_, &info) != 0) return FileError(path, "read", errno);

@@ -111,9 +111,11 @@ StatusOr<std::vector<int32_t>> ParseTokenIds(std::string_view text,
 
 StatusOr<std::vector<int32_t>> ReadTokenIds(const std::filesystem::path& file,
                                             size_t vocab) {
-  LCSM_ASSIGN_OR_RETURN(const std::string text,
-                        ReadFile(file, kMaxIdFileBytes));
-  return ParseTokenIds(text, file.string(), vocab);
+  return CatchAll(file, [&]() -> StatusOr<std::vector<int32_t>> {
+    LCSM_ASSIGN_OR_RETURN(const std::string text,
+                          ReadFile(file, kMaxIdFileBytes));
+    return ParseTokenIds(text, file.string(), vocab);
+  });
 }
 
 }  // namespace lcsm::io

@@ -215,36 +215,39 @@ StatusOr<std::shared_ptr<const WeightSet>> WeightSet::Open(
     const std::filesystem::path& folder_or_file) {
   std::shared_ptr<WeightSet> set(new WeightSet());
   set->path_ = folder_or_file;
+  LCSM_RETURN_IF_ERROR(CatchAll(folder_or_file, [&] { return set->Load(); }));
+  return std::shared_ptr<const WeightSet>(std::move(set));
+}
+
+Status WeightSet::Load() {
   std::error_code error;
-  std::filesystem::path file = folder_or_file;
-  if (std::filesystem::is_directory(folder_or_file, error)) {
-    file = folder_or_file / "model.safetensors";
+  std::filesystem::path file = path_;
+  if (std::filesystem::is_directory(path_, error)) {
+    file = path_ / "model.safetensors";
     if (!std::filesystem::exists(file, error)) {
-      file = folder_or_file / "model.safetensors.index.json";
+      file = path_ / "model.safetensors.index.json";
     }
     if (!std::filesystem::exists(file, error)) {
       std::string hint;
       for (const char* pickle :
            {"weights.ckpt", "pytorch_model.bin", "model.pt"}) {
-        if (std::filesystem::exists(folder_or_file / pickle, error)) {
-          hint = fmt::format(
-              "; {} needs `lcsm convert` first, because reading a pickle "
-              "is a job of its own",
-              pickle);
+        if (std::filesystem::exists(path_ / pickle, error)) {
+          hint = fmt::format("; {} has to go through `lcsm convert` first",
+                             pickle);
         }
       }
       return NotFound(
           fmt::format("{}: holds no weights, expected model.safetensors or "
                       "model.safetensors.index.json{}",
-                      folder_or_file.string(), hint));
+                      path_.string(), hint));
     }
   }
-  LCSM_RETURN_IF_ERROR(file.extension() == ".json" ? set->AddIndex(file)
-                                                   : set->AddFile(file));
-  for (size_t i = 0; i < set->tensors_.size(); ++i) {
-    set->by_name_.emplace(set->tensors_[i].name, i);
+  LCSM_RETURN_IF_ERROR(file.extension() == ".json" ? AddIndex(file)
+                                                   : AddFile(file));
+  for (size_t i = 0; i < tensors_.size(); ++i) {
+    by_name_.emplace(tensors_[i].name, i);
   }
-  return std::shared_ptr<const WeightSet>(std::move(set));
+  return OkStatus();
 }
 
 Status WeightSet::AddFile(const std::filesystem::path& file) {

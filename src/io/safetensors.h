@@ -57,6 +57,8 @@ class WeightSet {
 
  private:
   WeightSet() = default;
+  // Finds the file or index that path_ means and adds it.
+  Status Load();
   // Maps and checks one file and appends its tensors.
   Status AddFile(const std::filesystem::path& file);
   Status AddIndex(const std::filesystem::path& index);

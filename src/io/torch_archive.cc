@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <fstream>
 #include <string_view>
 #include <utility>
@@ -175,31 +176,26 @@ StatusOr<std::vector<std::byte>> TorchArchive::Read(const std::string& entry) {
         "this size (a zip bomb?)",
         file_, Quoted(entry, 200), bytes, max_bytes_));
   }
-  zip_file_t* in = zip_fopen_index(zip_, it->second.index, 0);
+  const std::unique_ptr<zip_file_t, decltype(&zip_fclose)> in(
+      zip_fopen_index(zip_, it->second.index, 0), &zip_fclose);
   if (in == nullptr) return damaged(zip_strerror(zip_));
 
   // Memory grows with what really comes, not with what the directory promises.
   constexpr size_t kFirstBytes = size_t{4} << 20;
   std::vector<std::byte> data(std::min(bytes, kFirstBytes));
   size_t got = 0;
-  Status status;
   while (got < bytes) {
     if (got == data.size()) data.resize(std::min(bytes, 2 * data.size()));
-    const zip_int64_t n = zip_fread(in, data.data() + got, data.size() - got);
-    if (n <= 0) {
-      status = damaged(n == 0 ? fmt::format("ends after {}", got)
-                              : zip_file_strerror(in));
-      break;
-    }
+    const zip_int64_t n =
+        zip_fread(in.get(), data.data() + got, data.size() - got);
+    if (n < 0) return damaged(zip_file_strerror(in.get()));
+    if (n == 0) return damaged(fmt::format("ends after {}", got));
     got += static_cast<size_t>(n);
   }
-  if (status.ok()) {
-    std::byte extra;  // The checksum is looked at when the end is reached.
-    const zip_int64_t n = zip_fread(in, &extra, 1);
-    if (n != 0) status = damaged(n > 0 ? "goes on" : zip_file_strerror(in));
-  }
-  zip_fclose(in);
-  LCSM_RETURN_IF_ERROR(status);
+  std::byte extra;  // The checksum is looked at when the end is reached.
+  const zip_int64_t n = zip_fread(in.get(), &extra, 1);
+  if (n < 0) return damaged(zip_file_strerror(in.get()));
+  if (n > 0) return damaged("goes on");
   return data;
 }
 
