@@ -120,7 +120,8 @@ Status TorchArchive::Load(zip_source_t* source, size_t file_bytes,
           file_, i));
     }
     const std::string name = stat.name;
-    if (!entries_.emplace(name, Entry{index, stat.size}).second) {
+    if (!entries_.emplace(name, Entry{index, stat.size, stat.comp_method})
+             .second) {
       return InvalidInput(fmt::format("{}: has two entries {}, expected one",
                                       file_, Quoted(name, 200)));
     }
@@ -168,6 +169,13 @@ StatusOr<std::vector<std::byte>> TorchArchive::Read(const std::string& entry) {
         fmt::format("{}: lacks the entry {}, expected it there "
                     "because a tensor lies in it",
                     file_, Quoted(entry, 200)));
+  }
+  if (it->second.method != ZIP_CM_STORE &&
+      it->second.method != ZIP_CM_DEFLATE) {
+    return Unsupported(fmt::format(
+        "{}: entry {} is compressed by method {}, expected 0 (stored) or 8 "
+        "(deflated)",
+        file_, Quoted(entry, 200), it->second.method));
   }
   const size_t bytes = it->second.bytes;
   if (bytes > max_bytes_) {

@@ -53,6 +53,7 @@ class TorchArchive {
   struct Entry {
     zip_uint64_t index = 0;
     size_t bytes = 0;
+    zip_uint16_t method = ZIP_CM_STORE;
   };
 
   explicit TorchArchive(std::string file) : file_(std::move(file)) {}

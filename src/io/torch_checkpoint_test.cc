@@ -133,6 +133,7 @@ TEST(TorchCheckpointTest, BadTensorsAreSentences) {
   expect("nested.pt", "key \"model\" is a dict, expected a tensor");
   expect("list.pt", "holds a list, expected a state dict");
   expect("empty.ckpt", "holds no tensors");
+  expect("bzip2.ckpt", "is compressed by method 12");
   expect("bomb.ckpt", "brings the tensors to more than");
 }
 

@@ -117,5 +117,6 @@ save({"w": [1, 2]}, "value-list.ckpt", storages=four)
 save({7: tensor()}, "key-int.ckpt", storages=four)
 save({}, "empty.ckpt")
 save({"w": tensor()}, "deflated.ckpt", zipfile.ZIP_DEFLATED, storages=four)
+save({"w": tensor()}, "bzip2.ckpt", zipfile.ZIP_BZIP2, storages=four)
 save({"w": tensor(numel=1 << 24, shape=(1 << 24,))}, "bomb.ckpt", zipfile.ZIP_DEFLATED,
      storages={"0": bytes(1 << 26)})
