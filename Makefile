@@ -1,7 +1,7 @@
 # lcsm for people: `make demo` and `make test` are all one needs. CMake presets do the work.
 #
 # On a bare Debian machine git and make are enough: everything else is installed first (as root, or
-# through sudo). Built under sudo, the files go back to the user who asked.
+# through sudo).
 
 PREFIX ?= /usr/local
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
@@ -11,10 +11,14 @@ CMAKE_FLAGS ?=
 LCSM = build/release/bin/lcsm
 # ccache where there is one: rebuilding after a checkout then takes seconds.
 CACHE = $(if $(shell command -v ccache),-DCMAKE_CXX_COMPILER_LAUNCHER=ccache,)
-# Run by sudo: hand what we made back to the caller, so that a later `make` without sudo works.
-GIVE_BACK = @if [ -n "$$SUDO_UID" ] && [ "$$(id -u)" = 0 ]; then chown -R "$$SUDO_UID:$$SUDO_GID" build; fi
+# What root builds in somebody else's checkout goes to its owner, also when a step fails: a later
+# `make` without sudo then works.
+OWNED = tools/as-owner.sh
+# Configuring says nothing unless something is wrong; that goes to stderr.
+CONFIGURE = $(OWNED) cmake >/dev/null $(CACHE) $(CMAKE_FLAGS) --preset
+BUILD = $(OWNED) cmake --build -j $(JOBS) --preset
 
-.PHONY: help deps build demo test install asan tsan fuzz fftw lint format bench clean
+.PHONY: help deps build demo test install asan tsan fuzz fftw lint tidy format bench clean
 
 help:
 	@echo "make demo      install what is missing, build, and generate text from the model in the box"
@@ -26,70 +30,75 @@ help:
 	@echo "make fuzz      each fuzzer for FUZZ_SECONDS (20)"
 	@echo "make fftw      a build with FFTW (GPL) as the library FFT, with its rival benchmark"
 	@echo "make bench     the figures of the README, about ten minutes on an idle machine"
-	@echo "make lint      formatting, include order of the layers, links, lengths"
+	@echo "make lint      formatting, layers, links, lengths: seconds"
+	@echo "make tidy      lint and clang-tidy over everything: minutes"
 	@echo "make format    clang-format over everything"
+	@echo "make clean     remove build/"
 
 deps:
 	@tools/install-deps.sh build
 
 build: deps
-	@cmake --preset release $(CACHE) $(CMAKE_FLAGS) > build-configure.log 2>&1 \
-	  || { cat build-configure.log; rm -f build-configure.log; exit 1; }
-	@rm -f build-configure.log
-	@echo "Building lcsm (a few minutes the first time) ..."
-	@cmake --build --preset release -j $(JOBS)
-	$(GIVE_BACK)
+	@$(CONFIGURE) release
+	@echo "== building lcsm (a few minutes the first time)"
+	@$(BUILD) release
 
 demo: build
 	@tools/demo.sh $(LCSM)
 
 test:
 	@tools/install-deps.sh build test
-	@cmake --preset dev $(CACHE) $(CMAKE_FLAGS)
-	@cmake --build --preset dev -j $(JOBS)
-	@ctest --preset dev -j $(JOBS) $(CTEST_FLAGS)
-	$(GIVE_BACK)
+	@$(CONFIGURE) dev
+	@echo "== building lcsm and its tests (several minutes the first time)"
+	@$(BUILD) dev
+	@echo "== running all tests"
+	@$(OWNED) ctest --preset dev -j $(JOBS) $(CTEST_FLAGS)
 
+# DESTDIR reaches cmake through the environment.
+install: export DESTDIR := $(DESTDIR)
 install: build
-	@cmake --install build/release --prefix "$(PREFIX)"
+	@echo "== installing to $(DESTDIR)$(PREFIX)"
+	@$(OWNED) cmake --install build/release --prefix "$(PREFIX)"
 
 asan:
 	@tools/install-deps.sh build test
-	@cmake --preset asan $(CACHE) $(CMAKE_FLAGS)
-	@cmake --build --preset asan -j $(JOBS)
-	@ctest --preset asan -j $(JOBS) -L unit $(CTEST_FLAGS)
-	$(GIVE_BACK)
+	@$(CONFIGURE) asan
+	@$(BUILD) asan
+	@$(OWNED) ctest --preset asan -j $(JOBS) -L unit $(CTEST_FLAGS)
 
+# What is threaded; the other tests would only take time.
 tsan:
 	@tools/install-deps.sh build test
-	@cmake --preset tsan $(CACHE) $(CMAKE_FLAGS)
-	@cmake --build --preset tsan -j $(JOBS) --target base_test conv_test runtime_test models_test
-	@ctest --preset tsan -L tsan $(CTEST_FLAGS)
-	$(GIVE_BACK)
+	@$(CONFIGURE) tsan
+	@$(BUILD) tsan --target base_test conv_test runtime_test models_test
+	@$(OWNED) ctest --preset tsan -L tsan $(CTEST_FLAGS)
 
 fuzz:
 	@tools/install-deps.sh build fuzz
-	@cmake --preset fuzz $(CACHE) $(CMAKE_FLAGS)
-	@cmake --build --preset fuzz -j $(JOBS)
-	@tools/run-fuzzers.sh build/fuzz $(FUZZ_SECONDS)
-	$(GIVE_BACK)
+	@$(CONFIGURE) fuzz
+	@$(BUILD) fuzz
+	@$(OWNED) tools/run-fuzzers.sh build/fuzz $(FUZZ_SECONDS)
 
 fftw:
 	@tools/install-deps.sh build test fftw
-	@cmake --preset fftw $(CACHE) $(CMAKE_FLAGS)
-	@cmake --build --preset fftw -j $(JOBS) --target lcsm_cli rival_fftw kernels_test conv_test
-	$(GIVE_BACK)
+	@$(CONFIGURE) fftw
+	@$(BUILD) fftw --target lcsm_cli rival_fftw kernels_test conv_test
 
 bench: build
-	@tools/bench.sh $(LCSM)
+	@$(OWNED) tools/bench.sh $(LCSM)
 
 lint:
 	@tools/install-deps.sh lint
 	@tools/lint/lint.sh
 
+# Minutes the first time; sources that passed are not looked at again.
+tidy:
+	@tools/install-deps.sh build test tidy
+	@$(OWNED) tools/lint/lint.sh --tidy
+
 format:
 	@tools/install-deps.sh lint
-	@git ls-files '*.h' '*.cc' | xargs clang-format-14 -i
+	@tools/lint/sources.sh | xargs clang-format-14 -i
 
 clean:
 	@rm -rf build

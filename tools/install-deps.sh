@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs what the build needs and the machine lacks, from Debian's packages.
 #
-# Usage: tools/install-deps.sh build|test|lint|fuzz|fftw ...
+# Usage: tools/install-deps.sh build|test|lint|tidy|fuzz|fftw ...
 # Works as root, through sudo, or as a user who may use sudo. Says what it installs; says nothing
 # when nothing is missing. POSIX sh: on a bare machine there is nothing else yet.
 set -eu
@@ -12,10 +12,11 @@ for set in "$@"; do
     build) packages="$packages g++ cmake ninja-build pkg-config libhwy-dev libfmt-dev
              nlohmann-json3-dev libcli11-dev libzip-dev zlib1g-dev libkissfft-dev" ;;
     test) packages="$packages libgtest-dev libgmock-dev python3" ;;
-    lint) packages="$packages clang-format-14 python3" ;;
+    lint) packages="$packages git clang-format-14 python3" ;;
+    tidy) packages="$packages git clang-format-14 clang-tidy-14 python3" ;;
     fuzz) packages="$packages clang libclang-rt-14-dev" ;;
     fftw) packages="$packages libfftw3-dev" ;;
-    *) echo "install-deps.sh: unknown set \"$set\", expected build, test, lint, fuzz or fftw" >&2; exit 2 ;;
+    *) echo "install-deps.sh: unknown set \"$set\", expected build, test, lint, tidy, fuzz or fftw" >&2; exit 2 ;;
   esac
 done
 

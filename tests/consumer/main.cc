@@ -1,4 +1,5 @@
-// Uses nothing but the installed public headers: an echo of three taps, and a model from its folder.
+// Uses nothing but the installed public headers: an echo of three taps, and a
+// model from its folder.
 #include <cstdio>
 #include <vector>
 
@@ -9,10 +10,11 @@ int main(int argc, char** argv) {
   lcsm::StatusOr<lcsm::OnlineConvolution> echo =
       lcsm::OnlineConvolution::Create(taps, {.channels = 1, .max_length = 100});
   if (!echo.ok()) return 1;
-  float y = 0;
-  for (const float x : {1.0f, 0.0f, 0.0f, 0.0f}) {
+  for (size_t t = 0; t < 4; ++t) {
+    const float x = t == 0 ? 1.0f : 0.0f;
+    float y = 0;
     echo->Step(&x, &y);
-    std::printf("%g ", y);
+    std::printf(t == 0 ? "%g" : " %g", y);
   }
   std::printf("\n");
   if (argc < 2) return 0;
