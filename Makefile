@@ -76,7 +76,7 @@ tsan:
 fuzz:
 	@tools/install-deps.sh build fuzz
 	@$(CONFIGURE) fuzz
-	@$(BUILD) fuzz
+	@$(BUILD) fuzz --target fuzz/all
 	@$(OWNED) tools/run-fuzzers.sh build/fuzz $(FUZZ_SECONDS)
 
 fftw:
