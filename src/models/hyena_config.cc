@@ -128,8 +128,9 @@ Status ReadFilterConventions(const io::ConfigJson& json, const std::string& at,
 
 Status ReadNormEps(const io::ConfigJson& json, double* eps) {
   LCSM_ASSIGN_OR_RETURN(*eps, json.GetNumberOr("layer_norm_epsilon", 1e-5));
-  if (!(*eps > 0 && *eps < 1)) {
-    return json.Wrong("layer_norm_epsilon", "a number between 0 and 1");
+  // The kernels hold it in float32, where less would be zero.
+  if (!(*eps >= 1e-30 && *eps < 1)) {
+    return json.Wrong("layer_norm_epsilon", "a number from 1e-30 to below 1");
   }
   return OkStatus();
 }
@@ -191,14 +192,16 @@ const char* Name(FilterLayout layout) {
 }
 
 StatusOr<HyenaConfig> ParseHyenaConfig(const io::ConfigJson& json) {
-  LCSM_ASSIGN_OR_RETURN(const std::string type,
-                        json.GetStringOr("model_type", ""));
-  if (type == "hyenadna") return ParseHuggingFace(json);
-  if (type.empty() || type == "hyena") return ParseOriginal(json);
+  // Not LCSM_ASSIGN_OR_RETURN: GCC 12 takes a moved short string for
+  // uninitialised.
+  StatusOr<std::string> type = json.GetStringOr("model_type", "");
+  if (!type.ok()) return type.status();
+  if (*type == "hyenadna") return ParseHuggingFace(json);
+  if (type->empty() || *type == "hyena") return ParseOriginal(json);
   return Unsupported(fmt::format(
       "{}: model_type is \"{}\", and only \"hyenadna\" and \"hyena\" are "
       "supported",
-      json.file(), type));
+      json.file(), *type));
 }
 
 }  // namespace lcsm

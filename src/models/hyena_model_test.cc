@@ -298,10 +298,13 @@ TEST(HyenaModelTest, MemoryIsForetold) {
   const auto memory = (*model)->EstimateMemory(options, 2);
   ASSERT_TRUE(memory.ok());
   // 3.3 M weights; taps and histories of 4 layers x 256 channels.
-  EXPECT_GT(memory->weights, 13u << 20);
-  EXPECT_LT(memory->weights, 16u << 20);
+  EXPECT_GT(memory->weights, 13'000'000u);
+  EXPECT_LT(memory->weights, 16'000'000u);
   EXPECT_GE(memory->convolution.taps, size_t{4} * 256 * 16384 * 4);
   EXPECT_GE(memory->convolution.histories, size_t{4} * 256 * 16384 * 4);
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  GTEST_SKIP() << "sanitizers need memory of their own";
+#endif
   const size_t before = PeakRssBytes();
   const auto prepared = (*model)->Prepare(options, pool, nullptr);
   ASSERT_TRUE(prepared.ok());
@@ -309,12 +312,11 @@ TEST(HyenaModelTest, MemoryIsForetold) {
   ASSERT_TRUE(state.ok());
   const std::vector<int32_t> tokens = RandomTokens(16384, 12, 3);
   ASSERT_TRUE((*state)->Prefill(tokens, nullptr, nullptr, nullptr).ok());
+  // The peak of this process has seen other tests before, so this bounds what
+  // came on top of it from one side only.
   const double grown = static_cast<double>(PeakRssBytes() - before);
-  const double foretold =
-      static_cast<double>(memory->Total() - memory->weights);
-  EXPECT_LT(grown, 64e6 + 1.15 * foretold);
-  // And it is no wild overestimate.
-  EXPECT_GT(grown, 0.6 * foretold - 64e6);
+  EXPECT_LT(grown, 64e6 + 1.15 * static_cast<double>(memory->Total() -
+                                                     memory->weights));
 }
 
 TEST(HyenaSyntheticTest, PublishedParameterCounts) {
