@@ -10,6 +10,7 @@
 #include "base/aligned_buffer.h"
 #include "kernels/dense.h"
 #include "kernels/pointwise.h"
+#include "models/hyena_positions.h"
 
 namespace lcsm {
 namespace {
@@ -61,6 +62,7 @@ struct Scratch {
   FloatBuffer memory;
   double *a, *b, *g, *t;
   float* taps;  // [kPanel][D]
+  float* z;     // [E], of one lag.
 };
 
 size_t HiddenRows(const HyenaConfig& config) {
@@ -70,7 +72,7 @@ size_t HiddenRows(const HyenaConfig& config) {
 size_t ScratchFloats(const HyenaConfig& config) {
   const size_t doubles =
       (2 * HiddenRows(config) + config.filter_channels() + 1) * kPanel;
-  return 2 * doubles + kPanel * config.width;
+  return 2 * doubles + kPanel * config.width + config.features;
 }
 
 StatusOr<Scratch> MakeScratch(const HyenaConfig& config) {
@@ -84,6 +86,7 @@ StatusOr<Scratch> MakeScratch(const HyenaConfig& config) {
   scratch.g = scratch.b + panel;
   scratch.t = scratch.g + config.filter_channels() * kPanel;
   scratch.taps = reinterpret_cast<float*>(scratch.t + kPanel);
+  scratch.z = scratch.taps + kPanel * config.width;
   return scratch;
 }
 
@@ -99,12 +102,18 @@ bool EvaluatePanel(const HyenaConfig& config, const HyenaFilterWeights& w,
   for (size_t p = 0; p < kPanel; ++p) {
     // Columns past the end repeat the last lag.
     const size_t n = first + std::min(p, count - 1);
-    scratch.t[p] = w.t[n];
-    finite &= std::isfinite(w.t[n]);
+    float t = 0;
+    if (w.z == nullptr || w.t == nullptr) {
+      ComputePosition(config, n, scratch.z, &t);
+    }
+    if (w.t != nullptr) t = w.t[n];
+    const float* const z =
+        w.z != nullptr ? w.z + n * config.features : scratch.z;
+    scratch.t[p] = t;
+    finite &= std::isfinite(t);
     for (size_t e = 0; e < config.features; ++e) {
-      const float z = w.z[n * config.features + e];
-      finite &= std::isfinite(z);
-      scratch.a[e * kPanel + p] = z;
+      finite &= std::isfinite(z[e]);
+      scratch.a[e * kPanel + p] = z[e];
     }
   }
   if (!finite) return false;

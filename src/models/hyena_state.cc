@@ -212,8 +212,9 @@ Status HyenaState::Prefill(std::span<const int32_t> tokens, float* last_logits,
     if (tokens[i] < 0 ||
         static_cast<size_t>(tokens[i]) >= config.padded_vocab) {
       return InvalidInput(
-          fmt::format("token {} at position {} is outside the vocabulary of {}",
-                      tokens[i], position() + i, config.vocab));
+          fmt::format("token {} at position {} is outside the {} rows of the "
+                      "embedding",
+                      tokens[i], position() + i, config.padded_vocab));
     }
   }
   const size_t vocab = config.padded_vocab;

@@ -142,44 +142,11 @@ Status HyenaWeights::BindPositions(const std::string& prefix,
     LCSM_ASSIGN_OR_RETURN(
         filter->z, source_->Get(prefix + "pos_emb.z", {1, length, features},
                                 /*check_finite=*/false));
-  } else {
-    if (z_.size() == 0) {
-      LCSM_ASSIGN_OR_RETURN(
-          z_, FloatBuffer::Allocate(length * features, "filter positions"));
-      const size_t bands = (features - 1) / 2;
-      for (size_t n = 0; n < length; ++n) {
-        float* const row = z_.data() + n * features;
-        row[0] = static_cast<float>(static_cast<double>(n) /
-                                    static_cast<double>(length - 1));
-        const double angle =
-            2 * kPi * static_cast<double>(n) / static_cast<double>(length);
-        for (size_t b = 0; b < bands; ++b) {
-          // linspace(1e-4, bands - 1, bands)
-          const double last = static_cast<double>(bands) - 1;
-          const double f =
-              bands == 1 ? 1e-4
-                         : 1e-4 + (last - 1e-4) * static_cast<double>(b) / last;
-          row[1 + b] = static_cast<float>(std::cos(f * angle));
-          row[1 + bands + b] = static_cast<float>(-std::sin(f * angle));
-        }
-      }
-    }
-    filter->z = z_.data();
   }
   if (source_->Has(prefix + "pos_emb.t")) {
     LCSM_ASSIGN_OR_RETURN(filter->t,
                           source_->Get(prefix + "pos_emb.t", {1, length, 1},
                                        /*check_finite=*/false));
-  } else {
-    if (t_.size() == 0) {
-      LCSM_ASSIGN_OR_RETURN(t_,
-                            FloatBuffer::Allocate(length, "filter positions"));
-      for (size_t n = 0; n < length; ++n) {
-        t_.data()[n] = static_cast<float>(static_cast<double>(n) /
-                                          static_cast<double>(length - 1));
-      }
-    }
-    filter->t = t_.data();
   }
   return OkStatus();
 }
@@ -211,13 +178,14 @@ Status HyenaWeights::BindDeltas(const std::string& prefix,
 }
 
 size_t HyenaWeights::PositionBytes(size_t positions) const {
-  // Computed ones are shared and made whole.
-  const size_t z = z_.size() != 0 ? z_.bytes()
-                                  : layers_.size() * positions *
-                                        config_.features * sizeof(float);
-  const size_t t =
-      t_.size() != 0 ? t_.bytes() : layers_.size() * positions * sizeof(float);
-  return z + t;
+  // Computed ones are made a panel at a time. Stored float32 is mapped, and
+  // only what a horizon reads comes into memory.
+  size_t floats = 0;
+  for (const HyenaLayerWeights& layer : layers_) {
+    if (layer.filter.z != nullptr) floats += positions * config_.features;
+    if (layer.filter.t != nullptr) floats += positions;
+  }
+  return floats * sizeof(float);
 }
 
 }  // namespace lcsm

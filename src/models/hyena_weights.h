@@ -39,6 +39,7 @@ struct NormWeights {
 
 // The implicit filter of one layer.
 struct HyenaFilterWeights {
+  // Null where the file does not store them: then ComputePosition gives them.
   const float* z = nullptr;               // [Lmax][E]
   const float* t = nullptr;               // [Lmax]
   std::vector<LinearWeights> hidden;      // 1 + filter_inner_layers, each
@@ -121,7 +122,7 @@ class HyenaWeights {
   NormWeights final_norm_;
   std::vector<HyenaLayerWeights> layers_;
   // Computed where the file has none; shared by all layers.
-  FloatBuffer z_, t_, deltas_;
+  FloatBuffer deltas_;
   size_t parameters_ = 0;
   size_t bytes_ = 0;
 };

@@ -54,6 +54,17 @@ StatusOr<std::shared_ptr<const Model>> LoadModel(
                         MakeFileSource(std::move(file)));
   LCSM_ASSIGN_OR_RETURN(std::shared_ptr<const HyenaWeights> weights,
                         HyenaWeights::Bind(config, std::move(source)));
+  for (const std::string& name : weights->source().Unused()) {
+    // Buffers may be left over (deltas of a model without modulation), and what
+    // belongs to a training run; a trained layer may not.
+    if (name.find("backbone.layers.") != std::string::npos &&
+        (name.ends_with(".weight") || name.ends_with(".bias"))) {
+      return InvalidInput(fmt::format(
+          "{} holds tensor {}, which its config.json does not call for ({} "
+          "layers of order {}); the two do not belong together",
+          folder.string(), name, config.layers, config.order));
+    }
+  }
   LCSM_RETURN_IF_ERROR(weights->source().CheckIntact());
   return std::shared_ptr<const Model>(
       std::make_shared<HyenaModel>(std::move(weights), LastComponent(folder)));

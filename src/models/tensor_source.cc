@@ -7,29 +7,11 @@
 #include <set>
 #include <utility>
 
+#include "io/hyena_keys.h"
 #include "models/hyena_weights.h"
 
 namespace lcsm {
 namespace {
-
-bool StripPrefix(std::string_view prefix, std::string* name) {
-  if (name->compare(0, prefix.size(), prefix) != 0) return false;
-  name->erase(0, prefix.size());
-  return true;
-}
-
-void Collapse(std::string_view from, std::string_view to, std::string* name) {
-  const size_t at = name->find(from);
-  if (at != std::string::npos) name->replace(at, from.size(), to);
-}
-
-std::string CanonicalName(std::string name) {
-  StripPrefix("model.", &name);
-  StripPrefix("hyena.", &name);
-  Collapse(".mixer.layer.", ".mixer.", &name);
-  Collapse(".mlp.layer.", ".mlp.", &name);
-  return name;
-}
 
 // Index of the first NaN or infinity, n if there is none.
 size_t FindNotFinite(const float* data, size_t n) {
@@ -54,14 +36,17 @@ class FileSource : public TensorSource {
       : file_(std::move(file)) {}
 
   Status Index() {
+    std::vector<std::string> keys;
     for (const io::TensorView& tensor : file_->tensors()) {
-      const auto [other, fresh] =
-          by_name_.emplace(CanonicalName(tensor.name), &tensor);
-      if (!fresh) {
-        return InvalidInput(fmt::format("{}: tensors {} and {} mean the same",
-                                        Name(), other->second->name,
-                                        tensor.name));
-      }
+      keys.push_back(tensor.name);
+    }
+    LCSM_ASSIGN_OR_RETURN(const io::KeyPlan plan,
+                          io::CanonicalHyenaKeys(keys, Name()));
+    for (const io::KeyPlan::Kept& kept : plan.kept) {
+      by_name_.emplace(kept.name, &file_->tensors()[kept.index]);
+    }
+    for (const io::KeyPlan::Dropped& dropped : plan.dropped) {
+      dropped_.push_back(dropped.key);
     }
     return OkStatus();
   }
@@ -118,7 +103,7 @@ class FileSource : public TensorSource {
   Status CheckIntact() const override { return file_->CheckIntact(); }
 
   std::vector<std::string> Unused() const override {
-    std::vector<std::string> names;
+    std::vector<std::string> names = dropped_;
     for (const auto& [canonical, tensor] : by_name_) {
       if (used_.count(canonical) == 0) names.push_back(tensor->name);
     }
@@ -130,6 +115,7 @@ class FileSource : public TensorSource {
  private:
   std::shared_ptr<const io::WeightSet> file_;
   std::map<std::string, const io::TensorView*> by_name_;
+  std::vector<std::string> dropped_;
   std::set<std::string> used_;
   std::vector<FloatBuffer> copies_;
 };

@@ -73,13 +73,22 @@ Status Generator::CheckRun(std::span<const int32_t> prompt) const {
   }
   const size_t room = state_.horizon() - state_.position();
   // The last token sampled is never taken in.
-  const size_t wanted =
-      prompt.size() + std::max<size_t>(options_.max_new_tokens, 1) - 1;
-  if (prompt.size() > room || wanted > room) {
+  const size_t steps = std::max<size_t>(options_.max_new_tokens, 1) - 1;
+  if (prompt.size() > room || steps > room - prompt.size()) {
     return InvalidInput(fmt::format(
         "{} prompt tokens and {} new ones do not fit into the {} positions "
         "that are left of {}",
         prompt.size(), options_.max_new_tokens, room, state_.horizon()));
+  }
+  // The state takes padding ids in as well (benchmarks do not care); a text has
+  // none.
+  for (size_t i = 0; i < prompt.size(); ++i) {
+    if (prompt[i] < 0 ||
+        static_cast<size_t>(prompt[i]) >= model_.info().vocab) {
+      return InvalidInput(
+          fmt::format("prompt token {} is {}, expected an id from 0 to {}", i,
+                      prompt[i], model_.info().vocab - 1));
+    }
   }
   return OkStatus();
 }
