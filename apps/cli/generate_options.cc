@@ -33,7 +33,7 @@ void AddEndOptions(CLI::App& app, GenerateArguments& a) {
   app.add_option("--max-new-tokens", a.max_new_tokens,
                  "Generate at most this many tokens a sample")
       ->type_name("N")
-      ->check(CLI::Range(size_t{1}, SIZE_MAX))
+      ->check(WholeIn(1, UINT64_MAX))
       ->capture_default_str()
       ->group(group);
   // One text an occurrence: "--stop a b" would otherwise swallow what follows,
@@ -58,6 +58,7 @@ void AddSamplingOptions(CLI::App& app, GenerateArguments& a) {
       ->group(group);
   app.add_option("--top-k", a.top_k, "Keep the K likeliest tokens; 0 keeps all")
       ->type_name("K")
+      ->check(WholeIn(0, UINT64_MAX))
       ->capture_default_str()
       ->group(group);
   app.add_option("--top-p", a.top_p,
@@ -75,6 +76,7 @@ void AddSamplingOptions(CLI::App& app, GenerateArguments& a) {
   app.add_option("--seed", a.seed,
                  "The same seed gives the same tokens (default: a new one)")
       ->type_name("S")
+      ->check(WholeIn(0, UINT64_MAX))
       ->group(group);
   app.add_option("--allow", a.allow,
                  "Generate only tokens made of these characters, e.g. ACGT")
@@ -83,7 +85,7 @@ void AddSamplingOptions(CLI::App& app, GenerateArguments& a) {
   app.add_option("--num-samples", a.num_samples,
                  "Samples to generate, one after another")
       ->type_name("N")
-      ->check(CLI::Range(size_t{1}, size_t{1} << 32))
+      ->check(WholeIn(1, uint64_t{1} << 32))
       ->capture_default_str()
       ->group(group);
 }

@@ -194,7 +194,7 @@ void AddInspect(CLI::App& root, Commands& commands) {
   app->add_option("--length", options->length,
                   "Foretell the memory of a sequence of this many positions")
       ->type_name("L")
-      ->check(CLI::Range(size_t{1}, SIZE_MAX));
+      ->check(WholeIn(1, UINT64_MAX));
   AddExecutionOptions(*app, options->execution);
   app->add_flag("--json", options->json, "JSON instead of a table");
   app->footer(

@@ -4,27 +4,21 @@
 #include <stdlib.h>
 
 #include <exception>
+#include <memory>
 #include <new>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "base/cpu_info.h"
 #include "command.h"
 #include "exit_codes.h"
+#include "help_formatter.h"
 #include "interrupt.h"
 #include "lcsm/version.h"
 #include "output.h"
 
 namespace lcsm::cli {
-
-namespace {
-
-// "lcsm bench mixer".
-std::string FullName(const CLI::App& app) {
-  const CLI::App* const parent = app.get_parent();
-  return parent == nullptr ? app.get_name()
-                           : FullName(*parent) + " " + app.get_name();
-}
-
-}  // namespace
 
 int Fail(const Status& status) {
   if (status.code() == StatusCode::kCancelled) return kExitInterrupted;
@@ -98,13 +92,32 @@ StatusOr<bool> ApplySimdEnvironment() {
   return false;
 }
 
+// The arguments, last first, as the parser wants them. It takes "--prompt=" for
+// an option whose value was forgotten; a script that writes --prompt="$TEXT"
+// means the empty text.
+std::vector<std::string> Arguments(int argc, char** argv) {
+  std::vector<std::string> arguments;
+  for (int i = argc - 1; i > 0; --i) {
+    std::string argument = argv[i];
+    if (argument.size() > 3 && argument.rfind("--", 0) == 0 &&
+        argument.find('=') == argument.size() - 1) {
+      arguments.emplace_back();
+      argument.pop_back();
+    }
+    arguments.push_back(std::move(argument));
+  }
+  return arguments;
+}
+
 int Main(int argc, char** argv) {
   InstallSignalHandlers();
   CLI::App root(kDescription, "lcsm");
   root.footer(kFooter);
   root.set_version_flag("--version", "");
   root.require_subcommand(1);
-  root.get_formatter()->column_width(30);
+  const auto formatter = std::make_shared<HelpFormatter>();
+  formatter->column_width(26);
+  root.formatter(formatter);
   Commands commands;
   AddGenerate(root, commands);
   AddLogits(root, commands);
@@ -112,7 +125,7 @@ int Main(int argc, char** argv) {
   AddConvert(root, commands);
   AddBench(root, commands);
   try {
-    root.parse(argc, argv);
+    root.parse(Arguments(argc, argv));
   } catch (const CLI::Error& error) {
     return ExitOfParser(root, error);
   }

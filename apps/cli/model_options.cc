@@ -2,8 +2,10 @@
 
 #include <fmt/format.h>
 
+#include <charconv>
 #include <cmath>
 #include <iterator>
+#include <system_error>
 #include <utility>
 
 #include "model_lookup.h"
@@ -15,6 +17,24 @@ namespace {
 constexpr size_t kMaxThreads = 1024;
 
 }  // namespace
+
+CLI::Validator WholeIn(uint64_t lo, uint64_t hi) {
+  return CLI::Validator(
+      [lo, hi](std::string& text) -> std::string {
+        uint64_t value = 0;
+        const char* const end = text.data() + text.size();
+        const auto [rest, error] = std::from_chars(text.data(), end, value);
+        if (error == std::errc() && rest == end && value >= lo && value <= hi) {
+          return "";
+        }
+        return hi == UINT64_MAX
+                   ? fmt::format("{} is not a whole number from {} up", text,
+                                 lo)
+                   : fmt::format("{} is not a whole number from {} to {}", text,
+                                 lo, hi);
+      },
+      "");
+}
 
 CLI::Validator FiniteIn(double lo, double hi, const char* description) {
   return CLI::Validator(
@@ -62,7 +82,7 @@ void AddExecutionOptions(CLI::App& app, ExecutionOptions& options) {
   app.add_option("--threads", options.threads,
                  "Threads (default: one for each processor)")
       ->type_name("N")
-      ->check(CLI::Range(size_t{1}, kMaxThreads))
+      ->check(WholeIn(1, kMaxThreads))
       ->group(group);
 }
 
@@ -99,10 +119,11 @@ StatusOr<LoadedModel> LoadNamedModel(const ModelOption& option) {
 }
 
 std::string Digits(size_t n) {
-  std::string digits = fmt::format("{}", n);
-  for (size_t i = digits.size(); i > 3;) {
-    i -= 3;
-    digits.insert(i, " ");
+  const std::string plain = fmt::format("{}", n);
+  std::string digits;
+  for (size_t i = 0; i < plain.size(); ++i) {
+    if (i > 0 && (plain.size() - i) % 3 == 0) digits += ' ';
+    digits += plain[i];
   }
   return digits;
 }

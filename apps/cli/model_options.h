@@ -2,6 +2,7 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <cstdint>
 #include <memory>
 #include <string>
 
@@ -37,6 +38,8 @@ struct LoadedModel {
 };
 StatusOr<LoadedModel> LoadNamedModel(const ModelOption& option);
 
+// A whole number written in digits alone: CLI11 reads "-1" as the largest one.
+CLI::Validator WholeIn(uint64_t lo, uint64_t hi);
 // CLI::Range lets "nan" through, since it only asks what is out of bounds.
 CLI::Validator FiniteIn(double lo, double hi, const char* description);
 

@@ -4,9 +4,11 @@ _lcsm() {
   local execution="--method --tau --schedule --threads"
   COMPREPLY=()
   if [ "$COMP_CWORD" -eq 1 ]; then
-    COMPREPLY=($(compgen -W "generate logits inspect convert --help --version" -- "$cur"))
+    COMPREPLY=($(compgen -W "generate logits inspect convert bench --help --version" -- "$cur"))
     return
   fi
+  # A flag there, a file in bench.
+  [ "${COMP_WORDS[1]} $prev" = "inspect --json" ] && prev=
   case $prev in
     --method) COMPREPLY=($(compgen -W "planned paper lazy eager" -- "$cur")); return ;;
     --tau) COMPREPLY=($(compgen -W "direct direct-blocked fft-library fft-fused hybrid" -- "$cur")); return ;;
@@ -22,7 +24,7 @@ _lcsm() {
       done
       COMPREPLY=($(compgen -W "$names" -- "$cur") $(compgen -d -- "$cur"))
       return ;;
-    --prompt-file|--prompt-tokens|--tokens|--stats|--config) COMPREPLY=($(compgen -f -- "$cur")); return ;;
+    --prompt-file|--prompt-tokens|--tokens|--stats|--config|--json|--svg) COMPREPLY=($(compgen -f -- "$cur")); return ;;
     --output)
       if [ "${COMP_WORDS[1]}" = convert ]; then
         COMPREPLY=($(compgen -d -- "$cur"))
@@ -43,6 +45,15 @@ _lcsm() {
       case $cur in
         -*) COMPREPLY=($(compgen -W "--output --config --filter-shift --filter-layout --overwrite --quiet --help" -- "$cur")) ;;
         *) COMPREPLY=($(compgen -f -- "$cur")) ;;
+      esac ;;
+    bench)
+      case ${COMP_WORDS[2]} in
+        mixer) COMPREPLY=($(compgen -W "--channels --batch --mixers --lengths --threads --methods
+          --taus --schedule --repeats --json --svg --help" -- "$cur")) ;;
+        tiles) COMPREPLY=($(compgen -W "--max-block --repeats --json --help" -- "$cur")) ;;
+        model) COMPREPLY=($(compgen -W "--model --shape --at --steps --rounds --history --json --help
+          $execution" -- "$cur")) ;;
+        *) [ "$COMP_CWORD" -eq 2 ] && COMPREPLY=($(compgen -W "mixer tiles model" -- "$cur")) ;;
       esac ;;
   esac
 }

@@ -7,13 +7,15 @@ function __lcsm_models
     __fish_complete_directories
 end
 
-set -l commands generate logits inspect convert
+set -l commands generate logits inspect convert bench
 complete -c lcsm -f
 complete -c lcsm -n "not __fish_seen_subcommand_from $commands" -a generate -d 'Continue a prompt'
 complete -c lcsm -n "not __fish_seen_subcommand_from $commands" -a logits -d 'Write the logits of given tokens'
 complete -c lcsm -n "not __fish_seen_subcommand_from $commands" -a inspect -d 'Show what a model is'
 complete -c lcsm -n "not __fish_seen_subcommand_from $commands" -a convert -d 'Turn a checkpoint into a model folder'
 complete -c lcsm -n "not __fish_seen_subcommand_from $commands" -l version -d 'Show the version'
+complete -c lcsm -n "not __fish_seen_subcommand_from $commands" -a bench -d 'Measure'
+complete -c lcsm -n '__fish_seen_subcommand_from bench' -x -a 'mixer tiles model'
 complete -c lcsm -l help -d 'Show the options'
 
 set -l runs '__fish_seen_subcommand_from generate logits inspect'
