@@ -1,0 +1,133 @@
+// The facades as a user sees them: public headers only.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <string>
+#include <vector>
+
+#include "lcsm/lcsm.hpp"
+
+namespace {
+
+const char* const kFolder =
+    LCSM_SOURCE_DIR "/tests/data/golden/hyenadna-tiny-1k-hf";
+
+TEST(OnlineConvolutionFacade, StepAndProcessAgreeWithTheDefinition) {
+  constexpr size_t kChannels = 3, kTaps = 70, kLength = 200;
+  std::vector<float> taps(kChannels * kTaps), x(kLength * kChannels);
+  for (size_t i = 0; i < taps.size(); ++i) taps[i] = std::sin(0.7f * i);
+  for (size_t i = 0; i < x.size(); ++i) x[i] = std::cos(1.3f * i);
+  for (const lcsm::Method method :
+       {lcsm::Method::kPlanned, lcsm::Method::kLazy, lcsm::Method::kEager}) {
+    lcsm::ConvolutionOptions options;
+    options.channels = kChannels;
+    options.max_length = kLength;
+    options.execution.method = method;
+    auto made = lcsm::OnlineConvolution::Create(taps, options);
+    ASSERT_TRUE(made.ok()) << made.status().message();
+    lcsm::OnlineConvolution stream = std::move(made).value();
+    std::vector<float> y(x.size());
+    for (size_t t = 0; t < 50; ++t) {
+      stream.Step(&x[t * kChannels], &y[t * kChannels]);
+    }
+    stream.Process(kLength - 50, &x[50 * kChannels], &y[50 * kChannels]);
+    EXPECT_EQ(stream.position(), kLength);
+    for (size_t t = 0; t < kLength; ++t) {
+      for (size_t c = 0; c < kChannels; ++c) {
+        double sum = 0;
+        for (size_t i = t < kTaps ? 0 : t - kTaps + 1; i <= t; ++i) {
+          sum += static_cast<double>(x[i * kChannels + c]) *
+                 taps[c * kTaps + t - i];
+        }
+        ASSERT_NEAR(y[t * kChannels + c], sum, 2e-5) << t << " " << c;
+      }
+    }
+  }
+}
+
+TEST(OnlineConvolutionFacade, RefusesWhatMakesNoSense) {
+  const std::vector<float> taps(10);
+  EXPECT_FALSE(lcsm::OnlineConvolution::Create(taps, {}).ok());
+  EXPECT_FALSE(
+      lcsm::OnlineConvolution::Create(taps, {.channels = 3, .max_length = 8})
+          .ok());
+  EXPECT_FALSE(
+      lcsm::OnlineConvolution::Create(taps, {.channels = 0, .max_length = 8})
+          .ok());
+  EXPECT_FALSE(lcsm::OnlineConvolution::Create({}, {.max_length = 8}).ok());
+}
+
+TEST(SessionFacade, StepAndPrefillGiveTheSameLogits) {
+  auto model = lcsm::Model::Load(kFolder);
+  ASSERT_TRUE(model.ok()) << model.status().message();
+  EXPECT_EQ(model->info().layers, 2u);
+  auto ids = model->Encode("ACGTTGCANNACGT");
+  ASSERT_TRUE(ids.ok());
+  auto a = lcsm::Session::Create(*model, {.max_length = 64});
+  auto b = lcsm::Session::Create(*model, {.max_length = 64});
+  ASSERT_TRUE(a.ok() && b.ok());
+  EXPECT_TRUE(a->logits().empty());
+  ASSERT_TRUE(a->Prefill(*ids).ok());
+  for (const int32_t id : *ids) ASSERT_TRUE(b->Step(id).ok());
+  ASSERT_EQ(a->logits().size(), 16u);
+  for (size_t i = 0; i < 16; ++i) {
+    EXPECT_NEAR(a->logits()[i], b->logits()[i], 1e-4);
+  }
+  EXPECT_FALSE(a->Step(-1).ok());
+  EXPECT_FALSE(a->Step(16).ok());
+}
+
+TEST(SessionFacade, GeneratesStopsAndFillsUp) {
+  auto model = lcsm::Model::Load(kFolder);
+  ASSERT_TRUE(model.ok());
+  auto session = lcsm::Session::Create(*model, {.max_length = 40});
+  ASSERT_TRUE(session.ok());
+  lcsm::GenerateOptions options;
+  options.max_new_tokens = 20;
+  options.allow = "ACGT";
+  options.sampling.seed = 5;
+  std::string heard;
+  options.on_text = [&heard](std::string_view text) {
+    heard += text;
+    return true;
+  };
+  auto out = session->Generate("ACGT", options);
+  ASSERT_TRUE(out.ok()) << out.status().message();
+  EXPECT_EQ(out->tokens.size(), 20u);
+  EXPECT_EQ(out->text, heard);
+  EXPECT_EQ(out->text.find_first_not_of("ACGT"), std::string::npos);
+  EXPECT_EQ(out->finish, lcsm::FinishReason::kLength);
+
+  session->Reset();
+  options.on_text = [](std::string_view) { return false; };
+  out = session->Generate("ACGT", options);
+  ASSERT_TRUE(out.ok());
+  EXPECT_EQ(out->finish, lcsm::FinishReason::kCancelled);
+
+  session->Reset();
+  options.max_new_tokens = 100;
+  EXPECT_FALSE(session->Generate("ACGT", options).ok());
+  while (session->position() < session->max_length()) {
+    ASSERT_TRUE(session->Step(7).ok());
+  }
+  EXPECT_FALSE(session->Step(7).ok());
+}
+
+TEST(ModelFacade, ErrorsAreSentences) {
+  const auto missing = lcsm::Model::Load("/nonexistent/folder");
+  ASSERT_FALSE(missing.ok());
+  EXPECT_NE(missing.status().message().find("/nonexistent/folder"),
+            std::string::npos);
+  auto model = lcsm::Model::Load(kFolder);
+  ASSERT_TRUE(model.ok());
+  EXPECT_FALSE(lcsm::Session::Create(*model, {.max_length = 2000}).ok());
+  lcsm::SessionOptions lazy;
+  lazy.execution.method = lcsm::Method::kLazy;
+  lazy.execution.tau = lcsm::Tau::kDirect;
+  EXPECT_FALSE(lcsm::Session::Create(*model, lazy).ok());
+  const auto bytes = model->EstimateMemoryBytes({.max_length = 500});
+  ASSERT_TRUE(bytes.ok());
+  EXPECT_GT(*bytes, 2u * 128 * 500 * sizeof(float));
+}
+
+}  // namespace
