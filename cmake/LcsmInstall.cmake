@@ -17,6 +17,7 @@ write_basic_package_version_file(${PROJECT_BINARY_DIR}/lcsmConfigVersion.cmake
 install(FILES ${PROJECT_BINARY_DIR}/lcsmConfig.cmake ${PROJECT_BINARY_DIR}/lcsmConfigVersion.cmake
   DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/lcsm)
 
-# Beside the executable, where a model NAME is looked up.
-install(DIRECTORY models/ DESTINATION ${CMAKE_INSTALL_DATADIR}/lcsm/models)
+# Beside the executable, where a model NAME is looked up; what only our tests read stays here.
+install(DIRECTORY models/ DESTINATION ${CMAKE_INSTALL_DATADIR}/lcsm/models
+  PATTERN reference.safetensors EXCLUDE PATTERN greedy.json EXCLUDE)
 install(FILES LICENSE README.md CHANGELOG.md DESTINATION ${CMAKE_INSTALL_DOCDIR})
