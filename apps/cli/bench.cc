@@ -21,6 +21,7 @@
 #include "model_options.h"
 #include "models/hyena_synthetic.h"
 #include "output.h"
+#include "terminal.h"
 
 namespace lcsm::cli {
 namespace {
@@ -154,14 +155,13 @@ int RunMixerBench(const MixerOptions& options) {
           if (!result.ok()) return Fail(result.status());
           widest = std::max(widest, result->ns_per_token_channel.Relative());
           rows.push_back({name, tau, length, threads, *result});
-          fmt::print(stderr, "{} {} L={} threads={}: {:.2f} ns\n", name, tau,
-                     length, threads, result->ns_per_token_channel.median);
+          Say("{} {} L={} threads={}: {:.2f} ns\n", name, tau, length, threads,
+              result->ns_per_token_channel.median);
         }
       }
     }
   }
-  fmt::print(stderr, "widest (max - min) / median: {:.2f}; {}\n", widest,
-             noise.Report());
+  Say("widest (max - min) / median: {:.2f}; {}\n", widest, noise.Report());
   return Finish(MixerTable(rows), MixerJson(options, rows), options.json_file,
                 MixerSvg(options, rows), options.svg_file);
 }
@@ -259,7 +259,7 @@ void AddTiles(CLI::App& root, Commands& commands) {
            }
            results.push_back(entry);
          }
-         fmt::print(stderr, "{}\n", noise.Report());
+         Say("{}\n", noise.Report());
          return Finish(
              table, {{"machine", bench::MachineJson()}, {"results", results}},
              options->json_file, "", "");
@@ -341,7 +341,7 @@ int RunModelBench(const ModelOptions& options) {
          {"mixer_ms_amortised", row.mixer_ms_amortised},
          {"mixer_share", row.mixer_share}});
   }
-  fmt::print(stderr, "{}\n", noise.Report());
+  Say("{}\n", noise.Report());
   const Json json = {{"machine", bench::MachineJson()},
                      {"model", name},
                      {"plan", result->plan},

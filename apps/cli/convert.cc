@@ -11,6 +11,7 @@
 #include "exit_codes.h"
 #include "io/convert.h"
 #include "model_options.h"
+#include "terminal.h"
 
 namespace lcsm::cli {
 namespace {
@@ -69,7 +70,7 @@ Status Run(const Options& options) {
       io::ConvertCheckpoint(options.weights, options.output, convert));
   // What a converter guessed or left out matters more than that it is done.
   if (!options.quiet) {
-    fmt::print(stderr, "{}", Tell(report, options.output));
+    Say("{}", Tell(report, options.output));
   }
   return OkStatus();
 }

@@ -40,7 +40,7 @@ uint64_t DrawSeed() { return std::random_device()() % 1'000'000; }
 
 void Note(const GenerateArguments& arguments, const std::string& sentence) {
   if (arguments.quiet || sentence.empty()) return;
-  fmt::print(stderr, "lcsm: note: {}\n", sentence);
+  Say("lcsm: note: {}\n", sentence);
 }
 
 // Everything that is settled before the first token, in the order in which it
@@ -298,8 +298,7 @@ int Generate(const GenerateArguments& arguments) {
   Note(arguments, setup.writer->Note());
   // A reader that left wants no more words either.
   if (!arguments.quiet && !out.reader_gone()) {
-    fmt::print(stderr, "{}{}\n", out.is_terminal() ? "\n" : "",
-               Summary(figures));
+    Say("{}{}\n", out.is_terminal() ? "\n" : "", Summary(figures));
   }
   if (arguments.stats) {
     status = WriteStats(figures, *arguments.stats);

@@ -17,19 +17,19 @@
 #include "interrupt.h"
 #include "lcsm/version.h"
 #include "output.h"
+#include "terminal.h"
 
 namespace lcsm::cli {
 
 int Fail(const Status& status) {
   if (status.code() == StatusCode::kCancelled) return kExitInterrupted;
-  fmt::print(stderr, "lcsm: {}\n", status.message());
+  Say("lcsm: {}\n", status.message());
   return kExitBadInput;
 }
 
 int FailUsage(const CLI::App& app, const std::string& sentence) {
   const std::string name = FullName(app);
-  fmt::print(stderr, "{0}: {1}\nRun '{0} --help' for the options.\n", name,
-             sentence);
+  Say("{0}: {1}\nRun '{0} --help' for the options.\n", name, sentence);
   return kExitUsage;
 }
 

@@ -53,14 +53,14 @@ void Progress::Update(double done, const std::string& detail) {
                   detail.empty() ? "" : "  ", detail);
   // A line that wraps could not be taken back.
   line.resize(std::min(line.size(), TerminalColumns() - 1));
-  fmt::print(stderr, "\r\033[K{}", line);
+  Say("\r\033[K{}", line);
   fflush(stderr);
 }
 
 void Progress::Finish() {
   if (!drawn_) return;
   drawn_ = false;
-  fmt::print(stderr, "\r\033[K");
+  Say("\r\033[K");
   fflush(stderr);
 }
 

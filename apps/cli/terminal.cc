@@ -12,6 +12,10 @@ constexpr size_t kPromptTail = 400;
 
 }  // namespace
 
+void SayText(std::string_view text) noexcept {
+  fwrite(text.data(), 1, text.size(), stderr);
+}
+
 bool StderrTakesEscapes() {
   const char* const term = getenv("TERM");
   return isatty(STDERR_FILENO) == 1 && term != nullptr &&
@@ -36,8 +40,8 @@ void PromptEcho::Prompt(std::string_view prompt, size_t sample,
   const char* const colour = getenv("NO_COLOR") == nullptr ? "\033[2m" : "";
   const char* const plain = *colour == '\0' ? "" : "\033[0m";
   if (samples > 1) {
-    fmt::print(stderr, "{}{}[sample {} of {}]{}\n", sample > 0 ? "\n" : "",
-               colour, sample + 1, samples, plain);
+    Say("{}{}[sample {} of {}]{}\n", sample > 0 ? "\n" : "", colour, sample + 1,
+        samples, plain);
   }
   const char* before = "";
   if (prompt.size() > kPromptTail) {
@@ -49,7 +53,7 @@ void PromptEcho::Prompt(std::string_view prompt, size_t sample,
       prompt.remove_prefix(1);
     }
   }
-  fmt::print(stderr, "{}{}{}{}", colour, before, Printable(prompt), plain);
+  Say("{}{}{}{}", colour, before, Printable(prompt), plain);
   fflush(stderr);
 }
 

@@ -1,13 +1,24 @@
 // What only a person at a terminal sees.
 #pragma once
 
+#include <fmt/format.h>
+
 #include <cstddef>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "output.h"
 
 namespace lcsm::cli {
+
+// Words on stderr. A stderr that is closed or full is nobody's loss: unlike
+// fmt::print this never throws, and data and exit code stay as they are.
+void SayText(std::string_view text) noexcept;
+template <typename... Args>
+void Say(fmt::format_string<Args...> format, Args&&... args) {
+  SayText(fmt::format(format, std::forward<Args>(args)...));
+}
 
 // Whether stderr is a terminal that understands the usual escapes.
 bool StderrTakesEscapes();

@@ -87,6 +87,16 @@ class FullDisk(CliTest):
                            says=target)
 
 
+class Stderr(CliTest):
+    def test_nobody_hears(self):
+        for where in ("2>&-", "2>/dev/full"):
+            with self.subTest(where=where):
+                script = f"lcsm generate --model {self.bytes_model} --max-new-tokens 5 --format tokens --seed 1 {where}"
+                done = subprocess.run(["bash", "-c", script], capture_output=True, cwd=self.tmp,
+                                      env=self.environment(), timeout=60)
+                self.assertEqual((done.returncode, len(done.stdout.split())), (0, 5))
+
+
 class Interrupts(CliTest):
     def start(self, *extra):
         return subprocess.Popen(
