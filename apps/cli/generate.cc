@@ -66,10 +66,13 @@ Status CheckLength(const GenerateArguments& arguments, const Setup& setup) {
     return OkStatus();
   }
   return InvalidInput(fmt::format(
-      "{} and --max-new-tokens {} are too long for the model {}, expected at "
-      "most {} together",
+      "{} and --max-new-tokens {} do not fit the model {}, which takes {} "
+      "positions, expected {}",
       Count(prompt, "prompt token"), arguments.max_new_tokens,
-      setup.settings.model, limit));
+      setup.settings.model, limit,
+      prompt > limit
+          ? "a shorter prompt"
+          : fmt::format("at most {} new tokens here", limit - prompt + 1)));
 }
 
 RunSettings MakeSettings(const GenerateArguments& arguments,

@@ -37,7 +37,7 @@ class Pipes(CliTest):
         process.stdout.close()
         self.assertEqual(process.wait(60), 0)
         with open(self.path("s.json")) as file:
-            self.assertGreaterEqual(json.load(file)["tokens"], 10)
+            self.assertGreater(json.load(file)["tokens"], 0)
 
     def test_help_into_a_closed_pipe(self):
         done = subprocess.run(["bash", "-c", "set -o pipefail; lcsm generate --help | true"], capture_output=True,
