@@ -37,7 +37,11 @@ class FilterBank {
   // One group's taps, [taps() + slack][kLanes]; zero beyond taps() (see
   // kTapSlack).
   const float* Group(size_t mixer, size_t group) const {
-    return buffer_.data() + (mixer * groups_ + group) * group_stride_;
+    return FlatGroup(mixer * groups_ + group);
+  }
+  // The same, groups of all mixers counted through.
+  const float* FlatGroup(size_t filter_group) const {
+    return buffer_.data() + filter_group * group_stride_;
   }
   // rho[0] of one mixer, [groups() * kLanes], kept apart so that red cells read
   // few lines.

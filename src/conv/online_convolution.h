@@ -93,19 +93,16 @@ class OnlineConvolution {
  private:
   OnlineConvolution() = default;
 
-  // One group of one mixer and batch row, numbered as in layout.h.
-  struct Cell {
-    size_t mixer, row, group;
-  };
-  Cell CellOf(size_t history_group) const noexcept;
-  float* History(size_t mixer, size_t row, size_t group) noexcept;
+  // Histories are numbered as in layout.h.
+  size_t HistoryGroup(size_t mixer, size_t row, size_t group) const noexcept;
+  float* History(size_t history_group) noexcept;
   // Red cells of all groups of one mixer and row at position t: x and y are D
   // floats.
   void RedCells(size_t mixer, size_t row, size_t t, const float* x,
                 float* y) noexcept;
   // Inputs [0, r) are known: does the deferrable work that falls due now, for
-  // one group.
-  void DueWork(const Cell& cell, size_t r, size_t worker) noexcept;
+  // the histories [begin, end).
+  void DueWork(size_t begin, size_t end, size_t r, size_t worker) noexcept;
   // Groups that make a chunk worth handing to another thread at position r.
   size_t Grain(size_t r) const noexcept;
 

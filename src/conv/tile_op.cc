@@ -9,11 +9,6 @@
 namespace lcsm::conv {
 namespace {
 
-const float* TapsOf(const FilterBank& filters, size_t filter_group) {
-  return filters.Group(filter_group / filters.groups(),
-                       filter_group % filters.groups());
-}
-
 class DirectOp final : public TileOp {
  public:
   DirectOp(size_t block, bool blocked, const FilterBank& filters)
@@ -24,7 +19,7 @@ class DirectOp final : public TileOp {
 
   void Apply(size_t filter_group, const float* x, size_t n_out, float* acc,
              const TileScratch&) const noexcept override {
-    kernel_(x, TapsOf(filters_, filter_group), filters_.taps(), block_, n_out,
+    kernel_(x, filters_.FlatGroup(filter_group), filters_.taps(), block_, n_out,
             acc);
   }
 
@@ -46,7 +41,7 @@ class FusedFftOp final : public TileOp {
         FloatBuffer::Allocate(filter_groups * stride, "the filters' spectra"));
     pool.ParallelFor(filter_groups, 1, [&](size_t begin, size_t end, size_t) {
       for (size_t f = begin; f < end; ++f) {
-        op->kernels_.fft_spectrum(op->tables_, TapsOf(filters, f),
+        op->kernels_.fft_spectrum(op->tables_, filters.FlatGroup(f),
                                   filters.taps(),
                                   op->spectra_.data() + f * stride);
       }
@@ -95,7 +90,7 @@ class LibraryFftOp final : public TileOp {
     // waits for twice.
     const float scale = 1.0f / static_cast<float>(2 * block);
     for (size_t f = 0; f < filter_groups; ++f) {
-      const float* taps = TapsOf(filters, f);
+      const float* taps = filters.FlatGroup(f);
       const size_t count = std::min(filters.taps(), 2 * block);
       for (size_t c = 0; c < kLanes; ++c) {
         time.Zero();
