@@ -20,8 +20,7 @@ TEST(ThreadPoolTest, EveryIndexIsVisitedOnce) {
                          [&](size_t begin, size_t end, size_t worker) {
                            ASSERT_LE(begin, end);
                            ASSERT_LT(worker, threads);
-                           if (n > 0)
-                             ASSERT_GE(end - begin, std::min(n, grain));
+                           ASSERT_GE(end - begin, std::min(n, grain));
                            for (size_t i = begin; i < end; ++i) ++visits[i];
                          });
         EXPECT_EQ(std::accumulate(visits.begin(), visits.end(), size_t{0}), n);
