@@ -26,7 +26,8 @@ float FlushSubnormal(float tap) {
 size_t FilterBank::BytesFor(const Problem& problem) {
   const size_t groups = problem.mixers * GroupsFor(problem.channels);
   return groups *
-         (GroupStride(std::min(problem.taps, problem.length)) + kLanes) *
+         (GroupStride(std::min(problem.taps, problem.length)) +
+          kHeadTaps * kLanes) *
          sizeof(float);
 }
 
@@ -42,9 +43,9 @@ StatusOr<std::unique_ptr<FilterBank>> FilterBank::Create(
   LCSM_ASSIGN_OR_RETURN(bank->buffer_,
                         FloatBuffer::Allocate(all_groups * bank->group_stride_,
                                               "the filters' taps"));
-  LCSM_ASSIGN_OR_RETURN(
-      bank->tap_zero_,
-      FloatBuffer::Allocate(all_groups * kLanes, "the filters' first taps"));
+  LCSM_ASSIGN_OR_RETURN(bank->head_,
+                        FloatBuffer::Allocate(all_groups * kHeadTaps * kLanes,
+                                              "the filters' first taps"));
   return bank;
 }
 
@@ -59,9 +60,10 @@ void FilterBank::SetTaps(size_t mixer, size_t first, size_t count,
                      values + n * channels_ + g * kLanes + lanes,
                      group + (first + n) * kLanes, FlushSubnormal);
     }
-    if (first == 0 && count > 0) {
-      std::copy_n(group, kLanes,
-                  tap_zero_.data() + (mixer * groups_ + g) * kLanes);
+    for (size_t n = first; n < std::min(first + count, kHeadTaps); ++n) {
+      std::copy_n(
+          group + n * kLanes, kLanes,
+          head_.data() + ((mixer * groups_ + g) * kHeadTaps + n) * kLanes);
     }
   }
 }

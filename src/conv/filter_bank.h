@@ -43,12 +43,12 @@ class FilterBank {
   const float* FlatGroup(size_t filter_group) const {
     return buffer_.data() + filter_group * group_stride_;
   }
-  // rho[0] of one mixer, [groups() * kLanes], kept apart so that red cells read
-  // few lines.
-  const float* TapZero(size_t mixer) const {
-    return tap_zero_.data() + mixer * groups_ * kLanes;
+  // The first taps of one mixer, [groups()][kHeadTaps][kLanes], kept apart so
+  // that red cells read few lines; zero beyond taps().
+  const float* HeadTaps(size_t mixer) const {
+    return head_.data() + mixer * groups_ * kHeadTaps * kLanes;
   }
-  size_t bytes() const { return buffer_.bytes() + tap_zero_.bytes(); }
+  size_t bytes() const { return buffer_.bytes() + head_.bytes(); }
   static size_t BytesFor(const Problem& problem);
 
  private:
@@ -56,7 +56,7 @@ class FilterBank {
 
   size_t mixers_ = 0, channels_ = 0, groups_ = 0, taps_ = 0, group_stride_ = 0;
   FloatBuffer buffer_;
-  FloatBuffer tap_zero_;
+  FloatBuffer head_;
 };
 
 }  // namespace lcsm::conv

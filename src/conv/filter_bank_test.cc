@@ -38,7 +38,11 @@ TEST(FilterBankTest, HoldsTapsByGroupWithZerosAround) {
           const float want = n < 5 && c < channels ? value(m, n, c) : 0.0f;
           ASSERT_EQ(group[n * kLanes + c % kLanes], want);
         }
-        ASSERT_EQ(bank->TapZero(m)[c], c < channels ? value(m, 0, c) : 0.0f);
+        for (size_t n = 0; n < kHeadTaps; ++n) {
+          ASSERT_EQ(bank->HeadTaps(
+                        m)[(c / kLanes * kHeadTaps + n) * kLanes + c % kLanes],
+                    c < channels ? value(m, n, c) : 0.0f);
+        }
       }
     }
   }
@@ -54,7 +58,7 @@ TEST(FilterBankTest, SubnormalTapsBecomeZero) {
   EXPECT_EQ(bank->Group(0, 0)[0], 0.0f);
   EXPECT_EQ(bank->Group(0, 0)[1],
             -1.2e-38f);  // The smallest normal is 1.18e-38.
-  EXPECT_EQ(bank->TapZero(0)[2], 0.0f);
+  EXPECT_EQ(bank->HeadTaps(0)[2], 0.0f);
 }
 
 TEST(FilterBankTest, NeverHoldsMoreTapsThanPositions) {

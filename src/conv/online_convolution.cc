@@ -37,6 +37,15 @@ double EstimateNs(const Plan& plan, size_t r) {
   return 15 + std::min(0.9 * block * block, 2.6 * block * std::log2(2 * block));
 }
 
+// The level whose tile falls due when r inputs are known: U = r & -r, at most
+// the top. The plan must have levels.
+size_t LevelAt(const Plan& plan, size_t r) {
+  return std::min<size_t>(std::countr_zero(r), plan.levels.size() - 1);
+}
+
+// Blocks of 1 and 2 are done in the pass of the red cells, see TinyTile.
+constexpr size_t kTinyLevels = 2;
+
 }  // namespace
 
 StatusOr<std::shared_ptr<const PreparedConvolution>>
@@ -115,19 +124,34 @@ float* OnlineConvolution::History(size_t history_group) noexcept {
          history_group * HistoryStride(prepared_->plan().problem.length);
 }
 
+TileKernels::Follow OnlineConvolution::TinyTile(size_t r) const noexcept {
+  using Follow = TileKernels::Follow;
+  const Plan& plan = prepared_->plan();
+  if (plan.levels.empty() || r >= plan.problem.length) return Follow::kNone;
+  switch (LevelAt(plan, r)) {
+    case 0:
+      return Follow::kOne;
+    case 1:
+      return r + 1 < plan.problem.length ? Follow::kTwo : Follow::kTwoToOne;
+    default:
+      return Follow::kNone;
+  }
+}
+
 void OnlineConvolution::RedCells(size_t mixer, size_t row, size_t t,
                                  const float* x, float* y) noexcept {
   const Problem& problem = prepared_->plan().problem;
-  const float* tap_zero = prepared_->filters().TapZero(mixer);
+  const float* head = prepared_->filters().HeadTaps(mixer);
+  const TileKernels::Follow follow = TinyTile(t + 1);
   const size_t stride = HistoryStride(problem.length);
   const size_t whole = problem.channels / kLanes;
   float* line = History(HistoryGroup(mixer, row, 0)) + t * kLanes;
-  kernels_->red(x, tap_zero, whole, stride, line, y);
+  kernels_->red(x, head, whole, stride, follow, line, y);
   const size_t rest = problem.channels % kLanes;
   if (rest != 0) {
     alignas(kCacheLineBytes) float lanes[kLanes] = {};
     std::copy_n(x + whole * kLanes, rest, lanes);
-    kernels_->red(lanes, tap_zero + whole * kLanes, 1, stride,
+    kernels_->red(lanes, head + whole * kHeadTaps * kLanes, 1, stride, follow,
                   line + whole * stride, lanes);
     std::copy_n(lanes, rest, y + whole * kLanes);
   }
@@ -180,9 +204,8 @@ void OnlineConvolution::DueWork(size_t begin, size_t end, size_t r,
     }
     case Method::kPaper: {
       if (plan.levels.empty()) return;
-      // U = r & -r, at most the top.
-      const size_t level =
-          std::min<size_t>(std::countr_zero(r), plan.levels.size() - 1);
+      const size_t level = LevelAt(plan, r);
+      if (level < kTinyLevels) return;  // Done with the red cells.
       const size_t block = plan.levels[level].block;
       const size_t count = std::min(block, length - r);
       const TileOp& op = *prepared_->tiles()[level];
@@ -225,6 +248,11 @@ void OnlineConvolution::Advance() noexcept {
 void OnlineConvolution::RunDueWork(size_t r) noexcept {
   const Problem& problem = prepared_->plan().problem;
   if (r >= problem.length) return;
+  const Plan& plan = prepared_->plan();
+  if (plan.method == Method::kPaper &&
+      (plan.levels.empty() || LevelAt(plan, r) < kTinyLevels)) {
+    return;  // Nothing, or done with the red cells.
+  }
   pool_->ParallelFor(HistoryGroups(problem), Grain(r),
                      [&](size_t begin, size_t end, size_t worker) {
                        DueWork(begin, end, r, worker);
@@ -266,16 +294,16 @@ void OnlineConvolution::StepMany(size_t mixer, size_t count, const float* x,
           const size_t first = row * problem.channels + group * kLanes;
           const size_t lanes =
               std::min(kLanes, problem.channels - group * kLanes);
-          const float* tap_zero =
-              prepared_->filters().TapZero(mixer) + group * kLanes;
+          const float* head =
+              prepared_->filters().HeadTaps(mixer) + group * kHeadTaps * kLanes;
           const size_t history_group = HistoryGroup(mixer, row, group);
           float* const history = History(history_group);
           for (size_t k = 0; k < count; ++k) {
             const size_t t = position_ + k;
             alignas(kCacheLineBytes) float line[kLanes] = {};
             std::copy_n(x + k * width + first, lanes, line);
-            kernels_->red(line, tap_zero, 1, stride, history + t * kLanes,
-                          line);
+            kernels_->red(line, head, 1, stride, TinyTile(t + 1),
+                          history + t * kLanes, line);
             std::copy_n(line, lanes, y + k * width + first);
             DueWork(history_group, history_group + 1, t + 1, worker);
           }

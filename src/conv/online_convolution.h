@@ -96,6 +96,11 @@ class OnlineConvolution {
   // Histories are numbered as in layout.h.
   size_t HistoryGroup(size_t mixer, size_t row, size_t group) const noexcept;
   float* History(size_t history_group) noexcept;
+  // The tile due when r inputs are known, if it is so small (U = 1 or 2) that
+  // the pass over the red cells before does it on the way: a pass of its own
+  // touches two lines in every history for a handful of products, and is over
+  // before another thread has fetched them.
+  TileKernels::Follow TinyTile(size_t r) const noexcept;
   // Red cells of all groups of one mixer and row at position t: x and y are D
   // floats.
   void RedCells(size_t mixer, size_t row, size_t t, const float* x,

@@ -17,6 +17,10 @@ inline constexpr size_t kLanes = 16;
 // the last tap.
 inline constexpr size_t kTapSlack = 16;
 
+// First taps of a group that are kept together apart from the rest: those of
+// red cells and of the blocks that fall due with them (TileKernels::red).
+inline constexpr size_t kHeadTaps = 4;
+
 inline constexpr size_t GroupsFor(size_t channels) {
   return (channels + kLanes - 1) / kLanes;
 }

@@ -42,12 +42,20 @@ struct TileKernels {
   void (*scatter)(const float* x, const float* taps, size_t num_taps,
                   size_t n_out, float* acc);
 
-  // Red cells of `groups` groups: y = line + x * tap0, and line becomes x.
-  // `line` points at the first group's line of this position, the others follow
-  // at `stride` floats; x, tap0 and y are [groups][kLanes], unaligned; y may be
-  // x.
-  void (*red)(const float* x, const float* tap0, size_t groups, size_t stride,
-              float* line, float* y);
+  // Red cells of `groups` groups, and with them the tile that falls due right
+  // after if it is tiny: y = line + x * head[0], line becomes x, and
+  //   kOne:      next line       += x * head[1]                        (U = 1)
+  //   kTwo:      next line       += before * head[2] + x * head[1]     (U = 2)
+  //              the one after   += before * head[3] + x * head[2]
+  //   kTwoToOne: kTwo without its second line, at the end of a sequence
+  // where `before` is the line before. A pass of their own over all histories
+  // would cost these blocks more than their arithmetic. `line` points at the
+  // first group's line of this position, the others follow at `stride` floats;
+  // x and y are [groups][kLanes], unaligned, y may be x; head is
+  // [groups][kHeadTaps][kLanes].
+  enum class Follow { kNone, kOne, kTwo, kTwoToOne };
+  void (*red)(const float* x, const float* head, size_t groups, size_t stride,
+              Follow follow, float* line, float* y);
 
   // Spectrum of taps[0 .. 2U) (zero from num_taps on), scaled by 1/U, in the
   // order and shape that fft_tile reads: tables.SpectrumFloats() floats,

@@ -227,28 +227,54 @@ TEST_P(TileKernelsTest, BitsDoNotDependOnTheNumberOfOutputs) {
   }
 }
 
-TEST_P(TileKernelsTest, RedCells) {
+TEST_P(TileKernelsTest, RedCellsAndTheTinyTilesAfterThem) {
+  using Follow = TileKernels::Follow;
   std::mt19937 rng(11);
   const TileKernels& k = GetTileKernels();
-  for (size_t groups : {1u, 2u, 5u}) {
-    const size_t stride = 3 * kLanes;
-    FloatBuffer x = Make(groups), tap0 = Make(groups), line = Make(3 * groups),
-                y = Make(groups);
-    FillNormal(x, groups, rng);
-    FillNormal(tap0, groups, rng);
-    FillNormal(line, 3 * groups, rng);
-    const std::vector<float> old(line.data(),
-                                 line.data() + 3 * groups * kLanes);
-    k.red(x.data(), tap0.data(), groups, stride, line.data() + kLanes,
-          y.data());
-    for (size_t g = 0; g < groups; ++g) {
-      for (size_t c = 0; c < kLanes; ++c) {
-        const size_t i = g * kLanes + c, cell = g * stride + kLanes + c;
-        EXPECT_NEAR(y.data()[i], old[cell] + x.data()[i] * tap0.data()[i],
-                    1e-6);
-        EXPECT_EQ(line.data()[cell], x.data()[i]);
-        EXPECT_EQ(line.data()[cell - kLanes], old[cell - kLanes]);
-        EXPECT_EQ(line.data()[cell + kLanes], old[cell + kLanes]);
+  // Up to three roundings of sums of one value and two products, normals below
+  // 5.
+  constexpr double kBound = 3 * 0x1p-24 * (5 + 2 * 25);
+  for (Follow follow :
+       {Follow::kNone, Follow::kOne, Follow::kTwo, Follow::kTwoToOne}) {
+    for (size_t groups : {1u, 2u, 5u}) {
+      constexpr size_t kLines = 5;  // One before, the cell, three after.
+      const size_t stride = kLines * kLanes;
+      FloatBuffer x = Make(groups), head = Make(kHeadTaps * groups),
+                  lines = Make(kLines * groups), y = Make(groups);
+      FillNormal(x, groups, rng);
+      FillNormal(head, kHeadTaps * groups, rng);
+      FillNormal(lines, kLines * groups, rng);
+      const std::vector<float> old(lines.data(),
+                                   lines.data() + groups * stride);
+      k.red(x.data(), head.data(), groups, stride, follow,
+            lines.data() + kLanes, y.data());
+      for (size_t g = 0; g < groups; ++g) {
+        for (size_t c = 0; c < kLanes; ++c) {
+          const auto before = [&](size_t line) {
+            return static_cast<double>(old[g * stride + line * kLanes + c]);
+          };
+          const auto tap = [&](size_t n) {
+            return static_cast<double>(
+                head.data()[(g * kHeadTaps + n) * kLanes + c]);
+          };
+          const double now = x.data()[g * kLanes + c];
+          double next = before(2), after = before(3);
+          if (follow != Follow::kNone) next += now * tap(1);
+          if (follow == Follow::kTwo || follow == Follow::kTwoToOne) {
+            next += before(0) * tap(2);
+          }
+          if (follow == Follow::kTwo) {
+            after += now * tap(2) + before(0) * tap(3);
+          }
+          const float* cell = lines.data() + g * stride + c;
+          EXPECT_NEAR(y.data()[g * kLanes + c], before(1) + now * tap(0),
+                      kBound);
+          EXPECT_EQ(cell[0], old[g * stride + c]);
+          EXPECT_EQ(cell[kLanes], x.data()[g * kLanes + c]);
+          EXPECT_NEAR(cell[2 * kLanes], next, kBound);
+          EXPECT_NEAR(cell[3 * kLanes], after, kBound);
+          EXPECT_EQ(cell[4 * kLanes], old[g * stride + 4 * kLanes + c]);
+        }
       }
     }
   }

@@ -166,19 +166,35 @@ HWY_NOINLINE void Scatter(const float* HWY_RESTRICT x,
   }
 }
 
-HWY_NOINLINE void Red(const float* x, const float* HWY_RESTRICT tap0,
-                      size_t groups, size_t stride, float* HWY_RESTRICT line,
-                      float* y) {
+HWY_NOINLINE void Red(const float* x, const float* HWY_RESTRICT head,
+                      size_t groups, size_t stride, TileKernels::Follow follow,
+                      float* HWY_RESTRICT line, float* y) {
+  using Follow = TileKernels::Follow;
   const LaneTag d;
   const size_t step = hn::Lanes(d);
   for (size_t g = 0; g < groups; ++g) {
     for (size_t lane = 0; lane < kLanes; lane += step) {
       const size_t c = g * kLanes + lane;
+      const float* taps = head + g * kHeadTaps * kLanes + lane;
       float* cell = line + g * stride + lane;
       const auto xv = hn::LoadU(d, x + c);
-      hn::StoreU(hn::MulAdd(xv, hn::LoadU(d, tap0 + c), hn::Load(d, cell)), d,
+      hn::StoreU(hn::MulAdd(xv, hn::LoadU(d, taps), hn::Load(d, cell)), d,
                  y + c);
       hn::Store(xv, d, cell);
+      if (follow == Follow::kNone) continue;
+      const auto tap1 = hn::LoadU(d, taps + kLanes);
+      auto next = hn::MulAdd(xv, tap1, hn::Load(d, cell + kLanes));
+      if (follow != Follow::kOne) {
+        const auto before = hn::Load(d, cell - kLanes);
+        const auto tap2 = hn::LoadU(d, taps + 2 * kLanes);
+        next = hn::MulAdd(before, tap2, next);
+        if (follow == Follow::kTwo) {
+          const auto tap3 = hn::LoadU(d, taps + 3 * kLanes);
+          auto after = hn::MulAdd(xv, tap2, hn::Load(d, cell + 2 * kLanes));
+          hn::Store(hn::MulAdd(before, tap3, after), d, cell + 2 * kLanes);
+        }
+      }
+      hn::Store(next, d, cell + kLanes);
     }
   }
 }
