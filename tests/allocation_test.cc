@@ -126,8 +126,10 @@ TEST(AllocationTest, DecodeStepsAllocateNothing) {
                                        "tests/data/golden/hyenadna-tiny-1k-hf";
   const auto model = LoadModel(folder);
   ASSERT_TRUE(model.ok()) << model.status().message();
+  size_t threads = 1;
   for (const conv::PlanOptions& options : AllOptions()) {
-    ThreadPool pool(2);
+    threads = 3 - threads;  // One and two in turn.
+    ThreadPool pool(threads);
     PrepareOptions prepare;
     prepare.horizon = 300;
     prepare.plan = options;
