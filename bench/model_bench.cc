@@ -64,9 +64,9 @@ double AmortisedMixerMs(conv::OnlineConvolution& convolution,
     size_t r =
         (position / block | 1) * block;  // An odd multiple near the position.
     if (r >= length) r = block;
-    const double tiles =
-        static_cast<double>((length - 1) / block + (top ? 0 : 1)) /
-        (top ? 1 : 2);
+    // Whole tiles of the sequence; below the top every other one.
+    const size_t blocks = (length - 1) / block + (top ? 0 : 1);
+    const double tiles = static_cast<double>(blocks) / (top ? 1 : 2);
     total += due_ms(r) * std::max(1.0, std::floor(tiles)) /
              static_cast<double>(length);
   }

@@ -2,11 +2,10 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
-#include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "base/cpu_info.h"
+#include "bench/timing.h"
 #include "io/atomic_file.h"
 #include "lcsm/version.h"
 #include "model_options.h"
@@ -18,20 +17,13 @@ double PerSecond(size_t n, double seconds) {
   return seconds > 0 ? static_cast<double>(n) / seconds : 0;
 }
 
-}  // namespace
-
-double Quantile(std::vector<float>& values, double q) {
-  if (values.empty()) return 0;
-  const double rank = std::ceil(q * static_cast<double>(values.size()));
-  const size_t index =
-      std::min(values.size() - 1, static_cast<size_t>(std::max(rank, 1.0)) - 1);
-  const auto nth = values.begin() + static_cast<std::ptrdiff_t>(index);
-  std::nth_element(values.begin(), nth, values.end());
-  return *nth;
+double TokenMs(const RunFigures& figures, double q) {
+  return bench::Quantile({figures.token_ms.begin(), figures.token_ms.end()}, q);
 }
 
+}  // namespace
+
 Status WriteStats(const RunFigures& figures, const std::string& path) {
-  std::vector<float> ms = figures.token_ms;
   const nlohmann::ordered_json json = {
       {"version", LCSM_VERSION},
       {"model", figures.model},
@@ -45,11 +37,11 @@ Status WriteStats(const RunFigures& figures, const std::string& path) {
       {"prepare_seconds", figures.prepare_seconds},
       {"prefill_seconds", figures.prefill_seconds},
       {"per_token_ms",
-       {{"p50", Quantile(ms, 0.5)},
-        {"p90", Quantile(ms, 0.9)},
-        {"p99", Quantile(ms, 0.99)},
-        {"p99.9", Quantile(ms, 0.999)},
-        {"max", Quantile(ms, 1)}}},
+       {{"p50", TokenMs(figures, 0.5)},
+        {"p90", TokenMs(figures, 0.9)},
+        {"p99", TokenMs(figures, 0.99)},
+        {"p99.9", TokenMs(figures, 0.999)},
+        {"max", TokenMs(figures, 1)}}},
       {"seconds_in",
        {{"mixers", figures.mixer_seconds},
         {"blocks", figures.block_seconds},
@@ -70,12 +62,11 @@ Status WriteStats(const RunFigures& figures, const std::string& path) {
 }
 
 std::string Summary(const RunFigures& figures) {
-  std::vector<float> ms = figures.token_ms;
   std::string text = fmt::format(
       "{} in {:.2f} s, {:.0f} tokens/s; p50 {:.3f} ms, p99 {:.3f} ms",
       Count(figures.tokens, "token"), figures.seconds,
-      PerSecond(figures.tokens, figures.seconds), Quantile(ms, 0.5),
-      Quantile(ms, 0.99));
+      PerSecond(figures.tokens, figures.seconds), TokenMs(figures, 0.5),
+      TokenMs(figures, 0.99));
   if (figures.seconds > 0) {
     text += fmt::format("; {:.0f}% of it in mixers",
                         100 * figures.mixer_seconds / figures.seconds);

@@ -32,10 +32,6 @@ struct RunFigures {
          sampler_seconds = 0;  // Of `seconds`.
 };
 
-// Value that the share `q` of the values does not exceed (nearest rank); 0 for
-// no values. Reorders them.
-double Quantile(std::vector<float>& values, double q);
-
 // Writes the file whole or not at all.
 Status WriteStats(const RunFigures& figures, const std::string& path);
 
