@@ -41,7 +41,7 @@ int Finish(const std::string& table, const Json& json,
   }
   if (status.ok() && !svg_file.empty())
     status = io::WriteFileAtomically(svg_file, svg);
-  return status.ok() ? kExitOk : Fail(status);
+  return Answer(status);
 }
 
 // ---- mixer
@@ -382,12 +382,9 @@ void AddModel(CLI::App& root, Commands& commands) {
   AddExecutionOptions(*app, options->execution);
   app->add_option("--json", options->json_file, "write the results to FILE")
       ->type_name("FILE");
-  commands.push_back({app, [options, app] {
-                        const std::string sentence =
-                            CheckExecution(options->execution);
-                        return sentence.empty() ? RunModelBench(*options)
-                                                : FailUsage(*app, sentence);
-                      }});
+  AddCommand(
+      commands, app, [options] { return CheckExecution(options->execution); },
+      [options] { return RunModelBench(*options); });
 }
 
 }  // namespace

@@ -20,6 +20,11 @@ struct Command {
 };
 using Commands = std::vector<Command>;
 
+// Puts a parsed subcommand on the list. `check` gives a sentence about options
+// that contradict each other, or an empty one; `run` does the work.
+void AddCommand(Commands& commands, CLI::App* app,
+                std::function<std::string()> check, std::function<int()> run);
+
 void AddGenerate(CLI::App& root, Commands& commands);
 void AddLogits(CLI::App& root, Commands& commands);
 void AddInspect(CLI::App& root, Commands& commands);
@@ -29,6 +34,8 @@ void AddBench(CLI::App& root, Commands& commands);
 // Prints "lcsm: <sentence>" on stderr and gives the exit code that belongs to
 // the status.
 int Fail(const Status& status);
+// kExitOk, or what Fail says.
+int Answer(const Status& status);
 
 // For what only looks wrong once all options are known (two options that
 // exclude each other in a way the parser cannot say). Prints the sentence and

@@ -8,7 +8,6 @@
 #include <string>
 
 #include "command.h"
-#include "exit_codes.h"
 #include "io/convert.h"
 #include "model_options.h"
 #include "terminal.h"
@@ -107,10 +106,7 @@ void AddConvert(CLI::App& root, Commands& commands) {
   app->footer(
       "Example:\n"
       "  lcsm convert weights.ckpt --output my-model");
-  commands.push_back({app, [options] {
-                        const Status status = Run(*options);
-                        return status.ok() ? kExitOk : Fail(status);
-                      }});
+  commands.push_back({app, [options] { return Answer(Run(*options)); }});
 }
 
 }  // namespace lcsm::cli

@@ -322,11 +322,9 @@ void AddGenerate(CLI::App& root, Commands& commands) {
       "  lcsm generate --prompt 'In the beginning' --temperature 0.7 --seed 1\n"
       "  lcsm generate --model ecoli-hyenadna --prompt ATGAAA --allow ACGT "
       "--format fasta");
-  commands.push_back({app, [app, arguments] {
-                        const std::string wrong = CheckArguments(*arguments);
-                        if (!wrong.empty()) return FailUsage(*app, wrong);
-                        return Generate(*arguments);
-                      }});
+  AddCommand(
+      commands, app, [arguments] { return CheckArguments(*arguments); },
+      [arguments] { return Generate(*arguments); });
 }
 
 }  // namespace lcsm::cli

@@ -10,7 +10,6 @@
 
 #include "base/cpu_info.h"
 #include "command.h"
-#include "exit_codes.h"
 #include "io/safetensors.h"
 #include "io/tokenizer.h"
 #include "model_options.h"
@@ -200,13 +199,9 @@ void AddInspect(CLI::App& root, Commands& commands) {
   app->footer(
       "Example:\n"
       "  lcsm inspect --model kjv-bytes --length 8192");
-  commands.push_back({app, [app, options] {
-                        const std::string wrong =
-                            CheckExecution(options->execution);
-                        if (!wrong.empty()) return FailUsage(*app, wrong);
-                        const Status status = Run(*options);
-                        return status.ok() ? kExitOk : Fail(status);
-                      }});
+  AddCommand(
+      commands, app, [options] { return CheckExecution(options->execution); },
+      [options] { return Answer(Run(*options)); });
 }
 
 }  // namespace lcsm::cli

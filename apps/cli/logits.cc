@@ -9,7 +9,6 @@
 
 #include "base/thread_pool.h"
 #include "command.h"
-#include "exit_codes.h"
 #include "interrupt.h"
 #include "io/npy.h"
 #include "model_options.h"
@@ -125,13 +124,9 @@ void AddLogits(CLI::App& root, Commands& commands) {
   app->footer(
       "Example:\n"
       "  echo 73 110 32 116 104 101 | lcsm logits --tokens - --output l.npy");
-  commands.push_back({app, [app, options] {
-                        const std::string wrong =
-                            CheckExecution(options->execution);
-                        if (!wrong.empty()) return FailUsage(*app, wrong);
-                        const Status status = Run(*options);
-                        return status.ok() ? kExitOk : Fail(status);
-                      }});
+  AddCommand(
+      commands, app, [options] { return CheckExecution(options->execution); },
+      [options] { return Answer(Run(*options)); });
 }
 
 }  // namespace lcsm::cli

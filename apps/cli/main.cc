@@ -27,10 +27,23 @@ int Fail(const Status& status) {
   return kExitBadInput;
 }
 
+int Answer(const Status& status) {
+  return status.ok() ? kExitOk : Fail(status);
+}
+
 int FailUsage(const CLI::App& app, const std::string& sentence) {
   const std::string name = FullName(app);
   Say("{0}: {1}\nRun '{0} --help' for the options.\n", name, sentence);
   return kExitUsage;
+}
+
+void AddCommand(Commands& commands, CLI::App* app,
+                std::function<std::string()> check, std::function<int()> run) {
+  commands.push_back(
+      {app, [app, check = std::move(check), run = std::move(run)] {
+         const std::string wrong = check();
+         return wrong.empty() ? run() : FailUsage(*app, wrong);
+       }});
 }
 
 namespace {
@@ -59,7 +72,7 @@ int Print(const std::string& text) {
   Output out;
   Status status = out.Write(text);
   if (status.ok()) status = out.Flush();
-  return status.ok() ? kExitOk : Fail(status);
+  return Answer(status);
 }
 
 // The innermost subcommand that was named.
