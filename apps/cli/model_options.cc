@@ -8,15 +8,11 @@
 #include <system_error>
 #include <utility>
 
+#include "base/thread_pool.h"
 #include "model_lookup.h"
 #include "models/load_model.h"
 
 namespace lcsm::cli {
-namespace {
-
-constexpr size_t kMaxThreads = 1024;
-
-}  // namespace
 
 CLI::Validator WholeIn(uint64_t lo, uint64_t hi) {
   return CLI::Validator(
@@ -82,7 +78,7 @@ void AddExecutionOptions(CLI::App& app, ExecutionOptions& options) {
   app.add_option("--threads", options.threads,
                  "Threads (default: one for each processor)")
       ->type_name("N")
-      ->check(WholeIn(1, kMaxThreads))
+      ->check(WholeIn(1, ThreadPool::kMaxThreads))
       ->group(group);
 }
 

@@ -30,7 +30,8 @@ struct ConvolutionOptions {
 class OnlineConvolution {
  public:
   // `taps` is [channels][H], each channel's filter contiguous, the tap of lag 0
-  // first; H follows from its size. Taps beyond max_length are never used.
+  // first; H follows from its size. Taps beyond max_length are never used, but
+  // all must be finite numbers.
   static StatusOr<OnlineConvolution> Create(std::span<const float> taps,
                                             const ConvolutionOptions& options);
   OnlineConvolution(OnlineConvolution&&) noexcept;

@@ -43,7 +43,8 @@ enum class Schedule {
 
 // Made by value, cheap; checked when a session or convolution is made.
 struct ExecutionOptions {
-  size_t threads = 0;  // 0: one for each processor. Never changes any output.
+  // At most 1024; 0: one for each processor. Never changes any output.
+  size_t threads = 0;
   Method method = Method::kPlanned;
   Tau tau = Tau::kHybrid;
   Schedule schedule = Schedule::kAcrossLayers;

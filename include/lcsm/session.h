@@ -33,11 +33,13 @@ class Session {
   ~Session();
 
   // Takes known tokens in, all at once; logits() then belong to the token after
-  // the last one. An error leaves the session fit only for Reset.
+  // the last one. Ids outside the vocabulary are refused before anything is
+  // taken in; any other error leaves the session fit only for Reset.
   Status Prefill(std::span<const int32_t> tokens);
 
-  // Takes one token in. Fails only for an id outside the vocabulary or a full
-  // session; allocates nothing.
+  // Takes one token in. Fails only for an id outside the vocabulary (the head's
+  // padding included), a full session, or weights cut short on disk; allocates
+  // nothing.
   Status Step(int32_t token);
 
   // Of the last token taken in, [padded_vocab]; empty before the first. Valid

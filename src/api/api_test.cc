@@ -57,6 +57,37 @@ TEST(OnlineConvolutionFacade, RefusesWhatMakesNoSense) {
   EXPECT_FALSE(lcsm::OnlineConvolution::Create({}, {.max_length = 8}).ok());
 }
 
+TEST(OnlineConvolutionFacade, RefusesTapsThatAreNoNumbers) {
+  const float bad[] = {std::nanf(""), INFINITY, -INFINITY};
+  for (const float value : bad) {
+    std::vector<float> taps(3 * 70, 0.5f);
+    taps[2 * 70 + 65] = value;  // Beyond max_length as well.
+    const auto made =
+        lcsm::OnlineConvolution::Create(taps, {.channels = 3, .max_length = 8});
+    ASSERT_FALSE(made.ok());
+    EXPECT_NE(made.status().message().find("tap 65 of channel 2"),
+              std::string::npos)
+        << made.status().message();
+  }
+}
+
+TEST(ExecutionOptions, MoreThreadsThanAnybodyHasAreRefused) {
+  const std::vector<float> taps(10);
+  lcsm::ConvolutionOptions options;
+  options.max_length = 8;
+  options.execution.threads = size_t{1} << 40;
+  const auto made = lcsm::OnlineConvolution::Create(taps, options);
+  ASSERT_FALSE(made.ok());
+  EXPECT_NE(made.status().message().find("at most 1024"), std::string::npos)
+      << made.status().message();
+  auto model = lcsm::Model::Load(kFolder);
+  ASSERT_TRUE(model.ok());
+  const lcsm::SessionOptions session = {.max_length = 8,
+                                        .execution = {.threads = 1025}};
+  EXPECT_FALSE(lcsm::Session::Create(*model, session).ok());
+  EXPECT_FALSE(model->EstimateMemoryBytes(session).ok());
+}
+
 TEST(SessionFacade, StepAndPrefillGiveTheSameLogits) {
   auto model = lcsm::Model::Load(kFolder);
   ASSERT_TRUE(model.ok()) << model.status().message();
@@ -73,8 +104,16 @@ TEST(SessionFacade, StepAndPrefillGiveTheSameLogits) {
   for (size_t i = 0; i < 16; ++i) {
     EXPECT_NEAR(a->logits()[i], b->logits()[i], 1e-4);
   }
-  EXPECT_FALSE(a->Step(-1).ok());
-  EXPECT_FALSE(a->Step(16).ok());
+  // Twelve ids in sixteen rows: padding is no token, and nothing was taken in.
+  const size_t position = a->position();
+  for (const int32_t id : {-1, 12, 15, 16}) {
+    const lcsm::Status status = a->Step(id);
+    ASSERT_FALSE(status.ok()) << id;
+    EXPECT_NE(status.message().find("expected 0 to 11"), std::string::npos);
+    EXPECT_FALSE(a->Prefill(std::vector<int32_t>{7, id}).ok()) << id;
+  }
+  EXPECT_EQ(a->position(), position);
+  EXPECT_TRUE(a->Step(11).ok());
 }
 
 TEST(SessionFacade, GeneratesStopsAndFillsUp) {

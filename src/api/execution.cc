@@ -1,5 +1,9 @@
 #include "api/execution.h"
 
+#include <string>
+
+#include "base/thread_pool.h"
+
 namespace lcsm::api {
 
 StatusOr<conv::PlanOptions> ToPlanOptions(const ExecutionOptions& options) {
@@ -40,6 +44,12 @@ StatusOr<conv::PlanOptions> ToPlanOptions(const ExecutionOptions& options) {
   plan.schedule = options.schedule == Schedule::kPerLayer
                       ? conv::Schedule::kPerLayer
                       : conv::Schedule::kAcrossLayers;
+  if (options.threads > ThreadPool::kMaxThreads) {
+    return InvalidInput(
+        "ExecutionOptions::threads is " + std::to_string(options.threads) +
+        ", expected at most " + std::to_string(ThreadPool::kMaxThreads) +
+        ", or 0 for one each processor");
+  }
   if (plan.method != conv::Method::kPaper && options.tau != Tau::kHybrid) {
     return InvalidInput(
         "ExecutionOptions::tau says how tiles are computed, and this method "

@@ -7,7 +7,8 @@
 
 namespace lcsm::api {
 
-// Error: an enumerator that is none, or a tau for a method without tiles.
+// Checks all of `options`. Errors: an enumerator that is none, a tau for a
+// method without tiles, more threads than a pool takes.
 StatusOr<conv::PlanOptions> ToPlanOptions(const ExecutionOptions& options);
 
 // Runs `body`, which gives a Status or StatusOr, and turns what it throws (only

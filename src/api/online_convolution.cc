@@ -3,6 +3,8 @@
 #include "conv/online_convolution.h"
 
 #include <algorithm>
+#include <cmath>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -33,6 +35,20 @@ void FillBank(std::span<const float> taps, size_t channels,
     }
     bank.SetTaps(0, first, count, block.data());
   }
+}
+
+// One bad tap would spoil every output from its lag on, and each tile's whole
+// block with it.
+Status CheckFinite(std::span<const float> taps, size_t channels) {
+  const auto bad = std::find_if_not(taps.begin(), taps.end(),
+                                    [](float x) { return std::isfinite(x); });
+  if (bad == taps.end()) return OkStatus();
+  const size_t given = taps.size() / channels;
+  const auto at = static_cast<size_t>(bad - taps.begin());
+  return InvalidInput("tap " + std::to_string(at % given) + " of channel " +
+                      std::to_string(at / given) + " is " +
+                      (std::isnan(*bad) ? "NaN" : "infinite") +
+                      ", expected a finite number");
 }
 
 }  // namespace
@@ -67,6 +83,7 @@ StatusOr<OnlineConvolution> OnlineConvolution::Create(
                           ", expected a positive multiple of the " +
                           std::to_string(options.channels) + " channels");
     }
+    LCSM_RETURN_IF_ERROR(CheckFinite(taps, options.channels));
     LCSM_ASSIGN_OR_RETURN(const conv::PlanOptions plan_options,
                           api::ToPlanOptions(options.execution));
     conv::Problem problem;

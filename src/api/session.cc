@@ -1,5 +1,6 @@
 #include "api/engine.h"  // First: see there.
 
+#include <string>
 #include <utility>
 
 #include "api/allowed_ids.h"
@@ -45,6 +46,15 @@ StatusOr<api::EngineGenerateOptions> ToEngine(const GenerateOptions& options,
   return out;
 }
 
+// Stricter than the engine, which would take the head's padding in: those rows
+// of the embedding were never trained.
+Status CheckToken(int32_t token, size_t vocab) {
+  if (token >= 0 && static_cast<size_t>(token) < vocab) return OkStatus();
+  return InvalidInput("the token id " + std::to_string(token) +
+                      " is outside the vocabulary, expected 0 to " +
+                      std::to_string(vocab - 1));
+}
+
 }  // namespace
 
 struct Session::Impl {
@@ -67,10 +77,10 @@ Session::~Session() = default;
 StatusOr<Session> Session::Create(const Model& model,
                                   const SessionOptions& options) {
   return api::NoThrow([&]() -> StatusOr<Session> {
+    LCSM_ASSIGN_OR_RETURN(const auto prepare,
+                          model.engine_->ToPrepareOptions(options));
     auto impl =
         std::make_unique<Impl>(model.engine_, options.execution.threads);
-    LCSM_ASSIGN_OR_RETURN(const auto prepare,
-                          impl->engine->ToPrepareOptions(options));
     LCSM_ASSIGN_OR_RETURN(impl->prepared, impl->engine->model().Prepare(
                                               prepare, impl->pool, nullptr));
     LCSM_ASSIGN_OR_RETURN(impl->state, impl->prepared->NewState(impl->pool));
@@ -82,6 +92,9 @@ StatusOr<Session> Session::Create(const Model& model,
 Status Session::Prefill(std::span<const int32_t> tokens) {
   return api::NoThrow([&]() -> Status {
     if (tokens.empty()) return OkStatus();
+    for (const int32_t token : tokens) {
+      LCSM_RETURN_IF_ERROR(CheckToken(token, impl_->engine->info().vocab));
+    }
     LCSM_RETURN_IF_ERROR(
         impl_->state->Prefill(tokens, impl_->logits.data(), nullptr, nullptr));
     impl_->with_logits = true;
@@ -91,11 +104,7 @@ Status Session::Prefill(std::span<const int32_t> tokens) {
 
 Status Session::Step(int32_t token) {
   const ModelInfo& info = impl_->engine->info();
-  if (token < 0 || static_cast<size_t>(token) >= info.padded_vocab) {
-    return InvalidInput("the token id " + std::to_string(token) +
-                        " is outside the vocabulary, expected 0 to " +
-                        std::to_string(info.padded_vocab - 1));
-  }
+  LCSM_RETURN_IF_ERROR(CheckToken(token, info.vocab));
   if (position() >= max_length()) {
     return ResourceExhausted("the session is full: it has taken " +
                              std::to_string(position()) + " tokens in");
