@@ -24,8 +24,6 @@ using Json = nlohmann::json;
 
 constexpr size_t kMaxConfigBytes = size_t{16} << 20;
 constexpr size_t kMaxTokenizerBytes = size_t{256} << 20;
-constexpr int64_t kHyenaDnaVocab = 12;
-constexpr double kHyenaDnaShift = 0.05;
 constexpr const char* kWeightNames[] = {"weights.ckpt", "pytorch_model.bin",
                                         "model.pt"};
 constexpr const char* kTokenizerFiles[] = {
@@ -174,32 +172,16 @@ StatusOr<std::string> MakeConfig(const fs::path& file, bool lightning,
                         ReadFile(file, kMaxConfigBytes));
   LCSM_ASSIGN_OR_RETURN(const ConfigJson config,
                         ConfigJson::Parse(text, file.string()));
-  LCSM_ASSIGN_OR_RETURN(const int64_t vocab,
-                        config.GetIntOr("vocab_size", 0, 1, 1 << 30));
-  const bool hyenadna = vocab == kHyenaDnaVocab;
-
   LCSM_ASSIGN_OR_RETURN(
-      const double layer_shift,
-      config.GetNumberOr("layer.shift", hyenadna ? kHyenaDnaShift : 0.0));
-  LCSM_ASSIGN_OR_RETURN(const double config_shift,
-                        config.GetNumberOr("filter_shift", layer_shift));
-  report->filter_shift = options.filter_shift.value_or(config_shift);
+      const FilterConventions usual,
+      ReadFilterConventions(config, lightning ? WeightContainer::kLightning
+                                              : WeightContainer::kOther));
+  report->filter_shift = options.filter_shift.value_or(usual.shift);
   if (!std::isfinite(report->filter_shift)) {
-    return InvalidInput(
-        fmt::format("filter_shift is {}, expected a finite "
-                    "number",
-                    report->filter_shift));
+    return InvalidInput(fmt::format(
+        "filter_shift is {}, expected a finite number", report->filter_shift));
   }
-  const FilterLayout usual = hyenadna || lightning
-                                 ? FilterLayout::kOrderSlowest
-                                 : FilterLayout::kOrderFastest;
-  LCSM_ASSIGN_OR_RETURN(
-      const std::string config_layout,
-      config.GetChoiceOr("filter_layout", FilterLayoutName(usual),
-                         {"order_slowest", "order_fastest"}));
-  ParseFilterLayout(config_layout, &report->filter_layout);
-  report->filter_layout = options.filter_layout.value_or(report->filter_layout);
-
+  report->filter_layout = options.filter_layout.value_or(usual.layout);
   LCSM_ASSIGN_OR_RETURN(Json json, ParseJson(text, file.string()));
   json["filter_shift"] = report->filter_shift;
   json["filter_layout"] = std::string(FilterLayoutName(report->filter_layout));
@@ -278,22 +260,6 @@ StatusOr<ConvertReport> Convert(const fs::path& given, const fs::path& output,
 }
 
 }  // namespace
-
-std::string_view FilterLayoutName(FilterLayout layout) {
-  return layout == FilterLayout::kOrderSlowest ? "order_slowest"
-                                               : "order_fastest";
-}
-
-bool ParseFilterLayout(std::string_view name, FilterLayout* layout) {
-  for (FilterLayout known :
-       {FilterLayout::kOrderSlowest, FilterLayout::kOrderFastest}) {
-    if (name == FilterLayoutName(known)) {
-      *layout = known;
-      return true;
-    }
-  }
-  return false;
-}
 
 StatusOr<ConvertReport> ConvertCheckpoint(const fs::path& weights_or_folder,
                                           const fs::path& output,

@@ -8,31 +8,18 @@
 #include <filesystem>
 #include <optional>
 #include <string>
-#include <string_view>
 #include <vector>
 
+#include "io/filter_conventions.h"
 #include "io/hyena_keys.h"
 #include "io/tensor.h"
 #include "lcsm/status.h"
 
 namespace lcsm::io {
 
-// How the channels of a filter of order > 2 are laid out: index = o D + c
-// ("order_slowest") or c (order - 1) + o ("order_fastest"). Files do not say;
-// for order 2 both are the same.
-enum class FilterLayout { kOrderSlowest, kOrderFastest };
-std::string_view FilterLayoutName(FilterLayout layout);
-// False if `name` is neither "order_slowest" nor "order_fastest".
-bool ParseFilterLayout(std::string_view name, FilterLayout* layout);
-
 struct ConvertOptions {
-  // Added to the decay window of every filter; no file stores it. Unless given:
-  // what the config says (`filter_shift`, or `shift` in its `layer`), else 0.05
-  // for HyenaDNA (12 ids), 0 for safari models.
+  // What no tensor tells; unless given, as ReadFilterConventions has it.
   std::optional<double> filter_shift;
-  // Unless given: what the config says (`filter_layout`), else order slowest
-  // for HyenaDNA and for Lightning files, order fastest for bare state dicts of
-  // the safari code.
   std::optional<FilterLayout> filter_layout;
   // The model's config.json; empty: the one beside the weights.
   std::filesystem::path config;

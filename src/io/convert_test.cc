@@ -89,6 +89,74 @@ TEST(ConvertTest, LightningFolder) {
   }
 }
 
+FilterConventions Conventions(const std::string& config,
+                              WeightContainer container) {
+  const auto json = ConfigJson::Parse(config, "config.json");
+  EXPECT_TRUE(json.ok()) << json.status().message();
+  const auto conventions = ReadFilterConventions(*json, container);
+  EXPECT_TRUE(conventions.ok()) << conventions.status().message();
+  return conventions.ok() ? *conventions : FilterConventions{};
+}
+
+TEST(FilterConventionsTest, FieldsThenFormatThenContainer) {
+  using enum FilterLayout;
+  using enum WeightContainer;
+  const struct {
+    const char* config;
+    WeightContainer container;
+    double shift;
+    FilterLayout layout;
+  } cases[] = {
+      {R"({"vocab_size": 12})", kOther, 0.05, kOrderSlowest},
+      {R"({"vocab_size": 12})", kLightning, 0.05, kOrderSlowest},
+      {R"({"model_type": "hyenadna", "vocab_size": 20})", kOther, 0.05,
+       kOrderSlowest},
+      {R"({"vocab_size": 50257})", kLightning, 0, kOrderSlowest},
+      {R"({"vocab_size": 50257})", kOther, 0, kOrderFastest},
+      {"{}", kOther, 0, kOrderFastest},
+      // Each dialect keeps its `shift` where it keeps the filter's fields.
+      {R"({"vocab_size": 256, "layer": {"shift": 0.5}})", kOther, 0.5,
+       kOrderFastest},
+      {R"({"model_type": "hyenadna", "shift": 0.25, "layer": {"shift": 9}})",
+       kOther, 0.25, kOrderSlowest},
+      {R"({"vocab_size": 12, "filter_shift": 1, "layer": {"shift": 2},
+           "filter_layout": "order_fastest"})",
+       kLightning, 1, kOrderFastest},
+  };
+  for (const auto& c : cases) {
+    const FilterConventions found = Conventions(c.config, c.container);
+    EXPECT_EQ(found.shift, c.shift) << c.config;
+    EXPECT_EQ(found.layout, c.layout) << c.config;
+  }
+  const auto bad = ConfigJson::Parse(R"({"filter_layout": 3})", "config.json");
+  EXPECT_FALSE(ReadFilterConventions(*bad, kOther).ok());
+}
+
+// What was assumed for a checkpoint must still hold for the folder made of it,
+// where nothing tells any more what the weights came in.
+TEST(ConvertTest, AConvertedFolderMeansTheSameAsItsSource) {
+  const auto checkpoint = TestData("golden/hyena-order3-ckpt/weights.ckpt");
+  for (const char* text :
+       {R"({"vocab_size": 12})", R"({"vocab_size": 50257})",
+        R"({"vocab_size": 16, "model_type": "hyenadna"})",
+        R"({"vocab_size": 16, "model_type": "hyenadna", "shift": 0.5})"}) {
+    ScratchFolder folder;
+    Put(folder / "config.json", text);
+    ConvertOptions options;
+    options.config = folder / "config.json";
+    const auto report = ConvertCheckpoint(checkpoint, folder / "out", options);
+    ASSERT_TRUE(report.ok()) << report.status().message();
+    const FilterConventions before =
+        Conventions(text, WeightContainer::kLightning);
+    const FilterConventions after =
+        Conventions(Get(folder / "out/config.json"), WeightContainer::kOther);
+    EXPECT_EQ(report->filter_shift, before.shift) << text;
+    EXPECT_EQ(report->filter_layout, before.layout) << text;
+    EXPECT_EQ(after.shift, before.shift) << text;
+    EXPECT_EQ(after.layout, before.layout) << text;
+  }
+}
+
 TEST(ConvertTest, ATiedHeadIsNotWrittenTwice) {
   ScratchFolder folder;
   Put(folder / "config.json", "{}");

@@ -17,10 +17,6 @@ constexpr int64_t kMaxWidth = 1 << 17, kMaxLength = int64_t{1} << 30,
 constexpr size_t kDnaVocab = 12, kGpt2Vocab = 50257;
 constexpr int32_t kDnaEos = 1, kGpt2Eos = 50256;
 
-// What the code behind the Hugging Face files and HyenaDNA's stand-alone file
-// adds to the window without saying so in any file.
-constexpr double kHyenaDnaShift = 0.05;
-
 Status ReadInt(const io::ConfigJson& json, std::string_view field,
                int64_t fallback, int64_t lo, int64_t hi, size_t* out) {
   // A negative fallback: the field must be there.
@@ -98,20 +94,15 @@ Status ReadShape(const io::ConfigJson& json, const std::string& at,
   return OkStatus();
 }
 
-// Fields of ours, which `lcsm convert` writes, and what holds without them.
-Status ReadFilterConventions(const io::ConfigJson& json, const std::string& at,
-                             bool dna, HyenaConfig* config) {
-  config->shift = dna ? kHyenaDnaShift : 0.0;
-  LCSM_ASSIGN_OR_RETURN(config->shift,
-                        json.GetNumberOr(at + "shift", config->shift));
-  LCSM_ASSIGN_OR_RETURN(config->shift,
-                        json.GetNumberOr("filter_shift", config->shift));
+// What stands among the filter's fields (`at`), and what no published file
+// says.
+Status ReadConventions(const io::ConfigJson& json, const std::string& at,
+                       HyenaConfig* config) {
   LCSM_ASSIGN_OR_RETURN(
-      const std::string layout,
-      json.GetChoiceOr("filter_layout", dna ? "order_slowest" : "order_fastest",
-                       {"order_slowest", "order_fastest"}));
-  config->layout = layout == "order_slowest" ? FilterLayout::kOrderSlowest
-                                             : FilterLayout::kOrderFastest;
+      const io::FilterConventions conventions,
+      io::ReadFilterConventions(json, io::WeightContainer::kOther));
+  config->shift = conventions.shift;
+  config->layout = conventions.layout;
   LCSM_ASSIGN_OR_RETURN(config->modulate,
                         json.GetBoolOr(at + "modulate", true));
   LCSM_ASSIGN_OR_RETURN(config->normalized,
@@ -150,7 +141,7 @@ StatusOr<HyenaConfig> ParseHuggingFace(const io::ConfigJson& json) {
         "{}: short_filter_order is {}, and only 3 is supported in this format",
         json.file(), config.fir_taps));
   }
-  LCSM_RETURN_IF_ERROR(ReadFilterConventions(json, "", true, &config));
+  LCSM_RETURN_IF_ERROR(ReadConventions(json, "", &config));
   // Their blocks' norms ignore the field and use 1e-5.
   LCSM_RETURN_IF_ERROR(ReadNormEps(json, &config.final_norm_eps));
   return config;
@@ -176,9 +167,8 @@ StatusOr<HyenaConfig> ParseOriginal(const io::ConfigJson& json) {
   // In some of the code bases this drops the skip, in others it is ignored.
   LCSM_RETURN_IF_ERROR(RefuseBool(json, "layer.bias", true));
   LCSM_RETURN_IF_ERROR(RefuseBool(json, "layer.use_bias", true));
-  const bool dna = config.vocab == kDnaVocab;
-  config.dialect = dna ? "hyenadna" : "safari";
-  LCSM_RETURN_IF_ERROR(ReadFilterConventions(json, at, dna, &config));
+  config.dialect = io::IsHyenaDna(json) ? "hyenadna" : "safari";
+  LCSM_RETURN_IF_ERROR(ReadConventions(json, at, &config));
   LCSM_RETURN_IF_ERROR(ReadNormEps(json, &config.block_norm_eps));
   config.final_norm_eps = config.block_norm_eps;
   return config;
@@ -187,8 +177,7 @@ StatusOr<HyenaConfig> ParseOriginal(const io::ConfigJson& json) {
 }  // namespace
 
 const char* Name(FilterLayout layout) {
-  return layout == FilterLayout::kOrderSlowest ? "order_slowest"
-                                               : "order_fastest";
+  return io::FilterLayoutName(layout).data();
 }
 
 StatusOr<HyenaConfig> ParseHyenaConfig(const io::ConfigJson& json) {

@@ -7,16 +7,12 @@
 #include <string>
 
 #include "io/config_json.h"
+#include "io/filter_conventions.h"
 #include "lcsm/status.h"
 
 namespace lcsm {
 
-// How filter outputs, decays and skips of an operator of order > 2 are numbered
-// by convolution o and channel c. Of no consequence for order 2.
-enum class FilterLayout {
-  kOrderSlowest,  // o * D + c
-  kOrderFastest,  // c * (N - 1) + o
-};
+using io::FilterLayout;
 const char* Name(FilterLayout layout);  // "order_slowest", "order_fastest"
 
 struct HyenaConfig {

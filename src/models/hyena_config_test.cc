@@ -102,6 +102,29 @@ TEST(HyenaConfigTest, Original) {
   EXPECT_FALSE(Parse(json)->modulate);
 }
 
+// The loader has no rule of its own: `lcsm convert` reads the same one.
+TEST(HyenaConfigTest, FilterConventionsAreThoseOfTheConverter) {
+  Json another = HuggingFace();  // HyenaDNA, though not with 12 ids.
+  another["vocab_size"] = 20;
+  Json safari = Original();
+  safari["vocab_size"] = 256;
+  safari["layer"]["shift"] = 0.125;
+  for (const Json& json : {HuggingFace(), another, Original(), safari}) {
+    const auto text = io::ConfigJson::Parse(json.dump(), "config.json");
+    ASSERT_TRUE(text.ok());
+    const auto conventions =
+        io::ReadFilterConventions(*text, io::WeightContainer::kOther);
+    const auto config = Parse(json);
+    ASSERT_TRUE(config.ok() && conventions.ok());
+    EXPECT_EQ(config->shift, conventions->shift) << json.dump();
+    EXPECT_EQ(config->layout, conventions->layout) << json.dump();
+  }
+  EXPECT_EQ(Parse(another)->layout, FilterLayout::kOrderSlowest);
+  EXPECT_EQ(Parse(another)->shift, 0.05);
+  EXPECT_EQ(Parse(safari)->layout, FilterLayout::kOrderFastest);
+  EXPECT_EQ(Parse(safari)->shift, 0.125);
+}
+
 TEST(HyenaConfigTest, MissingAndWrongFields) {
   for (const char* field : {"d_model", "vocab_size", "max_seq_len"}) {
     Json json = HuggingFace();
