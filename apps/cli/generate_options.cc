@@ -121,7 +121,8 @@ void AddGenerateOptions(CLI::App& app, GenerateArguments& arguments) {
 
 std::string CheckArguments(const GenerateArguments& a) {
   if (a.logprobs && a.format != "jsonl") {
-    return fmt::format("--logprobs needs --format jsonl, not {}", a.format);
+    return fmt::format(
+        "--logprobs needs --format jsonl; {} has no place for them", a.format);
   }
   for (const std::string& text : a.stop) {
     if (text.empty()) return "--stop is empty, expected a text to end at";
