@@ -31,7 +31,11 @@ std::string Escape(const std::string& text) {
 
 // 0.5, 10, 2 000: as a person writes an axis.
 std::string TickLabel(double v) {
-  if (v < 1) return fmt::format("{:g}", v);
+  if (v < 1) {
+    // 0.001, not 1e-03; and not 9.9999e-07 for what repeated division gave.
+    const int decimals = static_cast<int>(std::ceil(-std::log10(v) - 1e-9));
+    return fmt::format("{:.{}f}", v, decimals);
+  }
   const std::string digits = fmt::format("{:.0f}", v);
   std::string out;
   for (size_t i = 0; i < digits.size(); ++i) {
@@ -84,9 +88,10 @@ std::string LogLogSvg(const Chart& chart) {
         kLeft, ay(y), kWidth - kRight, ay(y), kLeft - 8, ay(y) + 4,
         TickLabel(y));
   }
-  std::vector<double> ticks;
+  std::vector<double> ticks = chart.x_ticks;
   for (const Series& s : chart.series) {
     for (double x : s.x) {
+      if (!chart.x_ticks.empty()) break;
       if (std::find(ticks.begin(), ticks.end(), x) == ticks.end())
         ticks.push_back(x);
     }
@@ -109,33 +114,38 @@ std::string LogLogSvg(const Chart& chart) {
       Escape(chart.y_label), kLeft, kHeight - 14, Escape(chart.note));
 
   // Labels stand at the lines' right ends, pushed apart where the ends are
-  // close.
+  // close: downwards, then back up from the bottom of the chart.
   std::vector<std::pair<double, size_t>> ends;
   for (size_t i = 0; i < chart.series.size(); ++i) {
     if (!chart.series[i].y.empty())
-      ends.emplace_back(ay(chart.series[i].y.back()), i);
+      ends.emplace_back(ay(chart.series[i].y.back()) + 4, i);
   }
   std::sort(ends.begin(), ends.end());
-  double last = -100;
-  for (auto& [y, i] : ends) {
+  constexpr double kLine = 16;
+  for (size_t k = 1; k < ends.size(); ++k)
+    ends[k].first = std::max(ends[k].first, ends[k - 1].first + kLine);
+  double lowest = kHeight - kBottom + 4;
+  for (size_t k = ends.size(); k-- > 0; lowest -= kLine)
+    lowest = ends[k].first = std::min(ends[k].first, lowest);
+  for (const auto& [label_y, i] : ends) {
     const Series& s = chart.series[i];
-    const char* colour = kColours[i % std::size(kColours)];
+    const size_t index = s.colour < 0 ? i : static_cast<size_t>(s.colour);
+    const char* colour = kColours[index % std::size(kColours)];
     std::string points;
     for (size_t k = 0; k < s.x.size(); ++k) {
       points += fmt::format("{:.1f},{:.1f} ", ax(s.x[k]), ay(s.y[k]));
+      if (!chart.markers) continue;
       svg += fmt::format(
           "<circle cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"3\" fill=\"{}\"/>\n",
           ax(s.x[k]), ay(s.y[k]), colour);
     }
     svg += fmt::format(
         "<polyline points=\"{}\" fill=\"none\" stroke=\"{}\" "
-        "stroke-width=\"2\"/>\n",
-        points, colour);
-    const double label_y = std::max(y + 4, last + 16);
+        "stroke-width=\"2\"{}/>\n",
+        points, colour, s.dashed ? " stroke-dasharray=\"6 4\"" : "");
     svg +=
         fmt::format("<text x=\"{:.1f}\" y=\"{:.1f}\" fill=\"{}\">{}</text>\n",
                     ax(s.x.back()) + 8, label_y, colour, Escape(s.label));
-    last = label_y;
   }
   return svg + "</svg>\n";
 }

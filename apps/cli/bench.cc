@@ -1,4 +1,5 @@
-// lcsm bench: mixer, model, tiles. Thin: the measuring is in bench/.
+// lcsm bench: mixer, model, tiles (paper: bench_paper.cc). Thin: the measuring
+// is in bench/.
 #include "bench/machine.h"
 #include "bench/mixer_bench.h"
 #include "bench/model_bench.h"
@@ -14,6 +15,7 @@
 #include <vector>
 
 #include "base/cpu_info.h"
+#include "bench_paper.h"
 #include "command.h"
 #include "exit_codes.h"
 #include "interrupt.h"
@@ -390,12 +392,14 @@ void AddModel(CLI::App& root, Commands& commands) {
 }  // namespace
 
 void AddBench(CLI::App& root, Commands& commands) {
-  CLI::App* app = root.add_subcommand("bench", "Measure: mixer, model, tiles");
+  CLI::App* app =
+      root.add_subcommand("bench", "Measure: mixer, model, tiles, paper");
   app->require_subcommand(1);
   app->footer("Run 'lcsm bench mixer --help' and so on for examples.");
   AddMixer(*app, commands);
   AddTiles(*app, commands);
   AddModel(*app, commands);
+  AddBenchPaper(*app, commands);
 }
 
 }  // namespace lcsm::cli

@@ -53,7 +53,9 @@ _lcsm() {
         tiles) COMPREPLY=($(compgen -W "--max-block --repeats --json --help" -- "$cur")) ;;
         model) COMPREPLY=($(compgen -W "--model --shape --at --steps --rounds --history --json --help
           $execution" -- "$cur")) ;;
-        *) [ "$COMP_CWORD" -eq 2 ] && COMPREPLY=($(compgen -W "mixer tiles model" -- "$cur")) ;;
+        paper) COMPREPLY=($(compgen -W "--setting --layers --width --batch --lengths --methods --taus
+          --schedules --threads --memory --repeats --whole --quick --json --svg --help" -- "$cur")) ;;
+        *) [ "$COMP_CWORD" -eq 2 ] && COMPREPLY=($(compgen -W "mixer tiles model paper" -- "$cur")) ;;
       esac ;;
   esac
 }
