@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include "bench/mixer_bench.h"
+#include "bench/pool_bench.h"
 #include "bench/tiles_bench.h"
 #include "bench/timing.h"
 
@@ -49,6 +50,15 @@ TEST(TilesBenchTest, LeavesOutWhatCannotBe) {
   EXPECT_LT((*rows)[0].fft_fused, 0);
   EXPECT_GT((*rows)[3].fft_fused, 0);
   EXPECT_GT((*rows)[0].direct, 0);
+}
+
+TEST(PoolBenchTest, TimesTheWayThereAndBack) {
+  const PoolResult pool = RunPool(2, 100);
+  EXPECT_EQ(pool.threads, 2u);
+  EXPECT_GT(pool.empty_p50, 0);
+  EXPECT_GE(pool.together_p99, pool.together_p50);
+  EXPECT_GT(pool.asleep_p50, 0);
+  EXPECT_EQ(RunPool(1, 100).together_p50, 0) << "nobody to hand over to";
 }
 
 }  // namespace

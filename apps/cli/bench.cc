@@ -1,8 +1,9 @@
-// lcsm bench: mixer, model, tiles (paper: bench_paper.cc). Thin: the measuring
-// is in bench/.
+// lcsm bench: mixer, model, tiles, pool (paper: bench_paper.cc). Thin: the
+// measuring is in bench/.
 #include "bench/machine.h"
 #include "bench/mixer_bench.h"
 #include "bench/model_bench.h"
+#include "bench/pool_bench.h"
 #include "bench/svg_plot.h"
 #include "bench/tiles_bench.h"
 
@@ -268,6 +269,51 @@ void AddTiles(CLI::App& root, Commands& commands) {
        }});
 }
 
+// ---- pool
+
+void AddPool(CLI::App& root, Commands& commands) {
+  struct Options {
+    size_t threads = 0, calls = 20000;
+    std::string json_file;
+  };
+  auto options = std::make_shared<Options>();
+  CLI::App* app = root.add_subcommand(
+      "pool", "What it costs to hand work to the other threads");
+  app->footer("Example:\n  lcsm bench pool --threads 2");
+  app->add_option("--threads", options->threads, "threads; 0: one a processor");
+  app->add_option("--calls", options->calls, "hand-overs timed of each kind")
+      ->check(CLI::PositiveNumber);
+  app->add_option("--json", options->json_file, "write the results to FILE")
+      ->type_name("FILE");
+  commands.push_back(
+      {app, [options] {
+         const bench::NoiseWatch noise;
+         const bench::PoolResult r =
+             bench::RunPool(options->threads, options->calls);
+         const auto line = [](const char* what, double p50, double p99) {
+           return fmt::format("{:<42} {:>9.0f} {:>9.0f}\n", what, p50, p99);
+         };
+         const std::string table =
+             fmt::format("{} threads, ns of one hand-over{:>18} {:>9}\n",
+                         r.threads, "p50", "p99") +
+             line("empty chunks", r.empty_p50, r.empty_p99) +
+             line("each thread takes one", r.together_p50, r.together_p99) +
+             line("each thread takes one, after sleep", r.asleep_p50,
+                  r.asleep_p99);
+         Say("{}\n", noise.Report());
+         return Finish(
+             table,
+             {{"machine", bench::MachineJson()},
+              {"threads", r.threads},
+              {"calls", options->calls},
+              {"empty_ns", {{"p50", r.empty_p50}, {"p99", r.empty_p99}}},
+              {"together_ns",
+               {{"p50", r.together_p50}, {"p99", r.together_p99}}},
+              {"asleep_ns", {{"p50", r.asleep_p50}, {"p99", r.asleep_p99}}}},
+             options->json_file, "", "");
+       }});
+}
+
 // ---- model
 
 struct ModelOptions {
@@ -393,12 +439,13 @@ void AddModel(CLI::App& root, Commands& commands) {
 
 void AddBench(CLI::App& root, Commands& commands) {
   CLI::App* app =
-      root.add_subcommand("bench", "Measure: mixer, model, tiles, paper");
+      root.add_subcommand("bench", "Measure: mixer, model, tiles, pool, paper");
   app->require_subcommand(1);
   app->footer("Run 'lcsm bench mixer --help' and so on for examples.");
   AddMixer(*app, commands);
   AddTiles(*app, commands);
   AddModel(*app, commands);
+  AddPool(*app, commands);
   AddBenchPaper(*app, commands);
 }
 

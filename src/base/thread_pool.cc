@@ -12,18 +12,35 @@
 namespace lcsm {
 namespace {
 
-constexpr uint64_t kChunkBits = 12;
-constexpr uint64_t kChunkMask = (uint64_t{1} << kChunkBits) - 1;
-
-// Chunks per thread: enough that a thread which lost its processor for a while
+// Chunks of a share: enough that a thread which lost its processor for a while
 // costs a quarter of its share and not all of it, few enough that claiming
 // stays in the noise.
-constexpr size_t kChunksPerThread = 4;
+constexpr size_t kChunksPerShare = 4;
+
+// Job::word: number (52 bits) | shares - 1 (10) | chunks of a share - 1 (2).
+// Share::next: number (52) | next chunk (12).
+// At a million jobs a second the number lasts 142 years.
+constexpr int kNumberShift = 12;
+constexpr uint64_t kNextMask = (uint64_t{1} << kNumberShift) - 1;
+static_assert(kChunksPerShare == 4 && ThreadPool::kMaxThreads == 1024);
+
+uint64_t Number(uint64_t word) { return word >> kNumberShift; }
+size_t Shares(uint64_t word) { return (word >> 2 & 1023) + 1; }
+size_t Chunks(uint64_t word) { return (word & 3) + 1; }
+uint64_t MakeJob(uint64_t number, size_t shares, size_t chunks) {
+  return number << kNumberShift | (shares - 1) << 2 | (chunks - 1);
+}
 
 // Pauses before an idle worker sleeps. A pause is 40 to 140 cycles, so this is
 // some 100 microseconds: longer than any gap between the parallel parts of a
 // decode step, short against a human.
 constexpr int kSpins = 4000;
+
+// Whoever spins long gives way to others now and then: on a machine that is
+// shared, the thread we wait for may be among them. Not sooner, since giving
+// way to a busy process costs its whole time slice, and gaps of 10 to 20
+// microseconds come several times a step.
+constexpr int kSpinsPerYield = 2000;
 
 void Pause() {
 #if defined(__x86_64__) || defined(__i386__)
@@ -33,9 +50,13 @@ void Pause() {
 #endif
 }
 
-uint64_t Job(uint64_t state) { return state >> (2 * kChunkBits); }
-uint64_t Chunks(uint64_t state) { return (state >> kChunkBits) & kChunkMask; }
-uint64_t NextChunk(uint64_t state) { return state & kChunkMask; }
+void PauseOrYield(int spin) {
+  if (spin % kSpinsPerYield == kSpinsPerYield - 1) {
+    std::this_thread::yield();
+  } else {
+    Pause();
+  }
+}
 
 }  // namespace
 
@@ -47,6 +68,7 @@ ThreadPool::ThreadPool(size_t threads) {
   spins_ = threads <= cpus ? kSpins : 0;
   threads = std::min(threads, kMaxThreads);
   try {
+    if (threads > 1) shares_ = std::make_unique<Share[]>(threads);
     for (size_t worker = 1; worker < threads; ++worker) {
       workers_.emplace_back([this, worker] { WorkerLoop(worker); });
     }
@@ -58,82 +80,136 @@ ThreadPool::ThreadPool(size_t threads) {
 
 ThreadPool::~ThreadPool() {
   stop_.store(true);
-  wake_.fetch_add(1);
-  wake_.notify_all();
+  for (size_t worker = 1; worker < NumThreads(); ++worker) {
+    shares_[worker].wake.fetch_add(1);
+    shares_[worker].wake.notify_one();
+  }
   for (std::thread& worker : workers_) worker.join();
 }
 
 void ThreadPool::Run(size_t n, size_t grain, Call call,
                      void* context) noexcept {
-  // Here n > grain: at least one chunk, and none shorter than the grain.
-  const size_t chunks = std::min(
-      {n / grain, NumThreads() * kChunksPerThread, size_t{kChunkMask}});
-  call_.store(call, std::memory_order_relaxed);
-  context_.store(context, std::memory_order_relaxed);
-  n_.store(n, std::memory_order_relaxed);
-  chunks_done_.store(0, std::memory_order_relaxed);
-  const uint64_t job = Job(state_.load(std::memory_order_relaxed)) + 1;
-  state_.store((job << (2 * kChunkBits)) |
-               (chunks << kChunkBits));  // Publishes the job.
-  // A worker counts itself as a sleeper before its last look at state_, and we
-  // look at the count after publishing (both sequentially consistent): one of
-  // us sees the other.
-  if (sleepers_.load() != 0) {
-    wake_.fetch_add(1);
-    wake_.notify_all();
-  }
-  Work(0);
-  for (int spin = 0; chunks_done_.load(std::memory_order_acquire) != chunks;
-       ++spin) {
+  // n >= 2 * grain: at least two shares, and no chunk shorter than the grain.
+  const size_t shares = std::min(n / grain, NumThreads());
+  const size_t chunks = std::min(n / grain / shares, kChunksPerShare);
+  job_.call.store(call, std::memory_order_relaxed);
+  job_.context.store(context, std::memory_order_relaxed);
+  job_.n.store(n, std::memory_order_relaxed);
+  const uint64_t word = MakeJob(
+      Number(job_.word.load(std::memory_order_relaxed)) + 1, shares, chunks);
+  due_ += shares * chunks;
+  job_.word.store(word);  // Publishes the job.
+  WakeWorkers(shares);
+  Work(word, 0);
+  for (int spin = 0; done_.load(std::memory_order_acquire) != due_; ++spin) {
     if (spin < spins_) {
-      Pause();
+      PauseOrYield(spin);
     } else {
-      std::this_thread::yield();  // The machine is shared: let whoever holds
-                                  // our chunk run.
+      std::this_thread::yield();  // Whoever holds our chunk should run.
     }
   }
 }
 
-void ThreadPool::Work(size_t worker) noexcept {
-  uint64_t state = state_.load(std::memory_order_acquire);
-  while (NextChunk(state) < Chunks(state)) {
-    const Call call = call_.load(std::memory_order_relaxed);
-    void* const context = context_.load(std::memory_order_relaxed);
-    const size_t n = n_.load(std::memory_order_relaxed);
-    if (!state_.compare_exchange_weak(state, state + 1,
-                                      std::memory_order_acq_rel,
-                                      std::memory_order_acquire)) {
+// A worker says that it will sleep before its last look at the job, and we look
+// who sleeps after publishing (all sequentially consistent): one of us sees the
+// other.
+void ThreadPool::WakeWorkers(size_t shares) noexcept {
+  for (size_t first = 0; first < shares; first += 64) {
+    std::atomic<uint64_t>& bits = asleep_[first / 64];
+    uint64_t sleeping = bits.load();
+    if (shares - first < 64) sleeping &= (uint64_t{1} << (shares - first)) - 1;
+    if (sleeping == 0) continue;
+    bits.fetch_and(~sleeping);  // Woken once.
+    for (size_t i = 0; i < 64; ++i) {
+      if ((sleeping >> i & 1) == 0) continue;
+      shares_[first + i].wake.fetch_add(1);
+      shares_[first + i].wake.notify_one();
+    }
+  }
+}
+
+void ThreadPool::Work(uint64_t word, size_t worker) noexcept {
+  const size_t shares = Shares(word);
+  for (size_t i = 0; i < shares; ++i) {
+    const size_t share = worker + i < shares ? worker + i : worker + i - shares;
+    const uint64_t done = WorkShare(word, share, worker);
+    // Counted once a share; the caller sees the work of all who counted.
+    if (done != 0) done_.fetch_add(done, std::memory_order_release);
+  }
+}
+
+// A claim is one compare-and-swap of the share's word, which at the same time
+// proves that the job is still running, however long ago `word` was read: a job
+// is over only when every chunk of every share of it is claimed (and done). The
+// word of a share only ever grows, so if the job is over,
+//   - a word that was read with an older number, or with this number and a
+//     chunk to claim, has changed since and the exchange fails;
+//   - a word that is read now has this number and no chunk left, or a newer
+//     number: nothing is tried.
+// How many shares there are comes with the job's number in one word, hence a
+// late thread cannot mistake a share of the next job for one of this. And once
+// a claim has succeeded the job cannot end before we count the chunk, so that
+// what was read of job_ before the claim is this job's: the caller's next
+// writes come after our count. Nothing is published before a share is worked
+// on; the first claim is what takes its word over from an older job.
+uint64_t ThreadPool::WorkShare(uint64_t word, size_t share,
+                               size_t worker) noexcept {
+  const uint64_t number = Number(word);
+  const size_t shares = Shares(word), chunks = Chunks(word);
+  std::atomic<uint64_t>& next = shares_[share].next;
+  uint64_t seen = next.load(std::memory_order_relaxed);
+  uint64_t done = 0;
+  while (Number(seen) <= number) {
+    const size_t chunk = Number(seen) < number ? 0 : seen & kNextMask;
+    if (chunk >= chunks) break;
+    const Call call = job_.call.load(std::memory_order_relaxed);
+    void* const context = job_.context.load(std::memory_order_relaxed);
+    const size_t n = job_.n.load(std::memory_order_relaxed);
+    const uint64_t claimed = number << kNumberShift | (chunk + 1);
+    if (!next.compare_exchange_weak(seen, claimed, std::memory_order_acq_rel,
+                                    std::memory_order_relaxed)) {
       continue;
     }
-    const size_t chunk = NextChunk(state);
-    const size_t chunks = Chunks(state);
-    call(context, n * chunk / chunks, n * (chunk + 1) / chunks, worker);
-    chunks_done_.fetch_add(1, std::memory_order_release);
-    state = state_.load(std::memory_order_acquire);
+    const size_t i = share * chunks + chunk, of = shares * chunks;
+    call(context, n * i / of, n * (i + 1) / of, worker);
+    ++done;
+    seen = claimed;  // Most likely nobody came in between.
   }
+  return done;
 }
 
 void ThreadPool::WorkerLoop(size_t worker) noexcept {
+  uint64_t seen = 0;
   int idle = 0;
   while (!stop_.load(std::memory_order_relaxed)) {
-    const uint64_t state = state_.load(std::memory_order_acquire);
-    if (NextChunk(state) < Chunks(state)) {
-      Work(worker);
-      idle = 0;
-      continue;
+    const uint64_t word = job_.word.load(std::memory_order_acquire);
+    if (word != seen) {
+      seen = word;
+      // Threads without a share leave a small job alone: the indices are to
+      // stay where they were.
+      if (worker < Shares(word)) {
+        Work(word, worker);
+        idle = 0;
+        continue;
+      }
     }
     if (++idle < spins_) {
-      Pause();
-      continue;
+      PauseOrYield(idle);
+    } else {
+      Sleep(seen, worker);
+      idle = 0;
     }
-    const uint32_t wake = wake_.load();
-    sleepers_.fetch_add(1);
-    const uint64_t last_look = state_.load();
-    if (NextChunk(last_look) >= Chunks(last_look) && !stop_.load())
-      wake_.wait(wake);
-    sleepers_.fetch_sub(1);
-    idle = 0;
   }
+}
+
+void ThreadPool::Sleep(uint64_t seen, size_t worker) noexcept {
+  const uint64_t bit = uint64_t{1} << worker % 64;
+  std::atomic<uint64_t>& bits = asleep_[worker / 64];
+  std::atomic<uint32_t>& wake = shares_[worker].wake;
+  const uint32_t before = wake.load();
+  bits.fetch_or(bit);
+  if (job_.word.load() == seen && !stop_.load()) wake.wait(before);
+  bits.fetch_and(~bit);
 }
 
 }  // namespace lcsm

@@ -3,8 +3,11 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <numeric>
+#include <thread>
+#include <vector>
 
 namespace lcsm {
 namespace {
@@ -51,6 +54,81 @@ TEST(ThreadPoolTest, WorkerIndexIsExclusive) {
       EXPECT_EQ(inside[worker].fetch_add(1), 0);
       EXPECT_EQ(inside[worker].fetch_sub(1), 1);
     });
+  }
+}
+
+// Waits in the first chunk of each thread until all threads have one: then
+// nobody had time to help, and everybody holds the head of its own share.
+TEST(ThreadPoolTest, EachThreadStartsWithItsOwnShareCallAfterCall) {
+  for (size_t threads : {2, 3, 7}) {
+    ThreadPool pool(threads);
+    for (const size_t n : {threads * 4, threads * 16 + 5}) {
+      for (int round = 0; round < 50; ++round) {
+        std::atomic<size_t> entered{0};
+        std::vector<std::atomic<size_t>> first(threads);
+        for (auto& f : first) f = n;
+        pool.ParallelFor(n, 1, [&](size_t begin, size_t, size_t worker) {
+          if (first[worker] != n) return;
+          first[worker] = begin;
+          ++entered;
+          while (entered != threads) std::this_thread::yield();
+        });
+        for (size_t w = 0; w < threads; ++w) {
+          ASSERT_EQ(first[w], n * (w * 4) / (threads * 4));
+        }
+      }
+    }
+  }
+}
+
+// A caller that finds the workers busy elsewhere (here: holding one chunk each
+// until the rest is done) must do what is left itself.
+TEST(ThreadPoolTest, NobodyWaitsForAShareWhoseThreadIsAway) {
+  ThreadPool pool(2);
+  for (int round = 0; round < 50; ++round) {
+    std::atomic<size_t> left{8};
+    pool.ParallelFor(8, 1, [&](size_t, size_t, size_t worker) {
+      if (worker == 1) {
+        while (left > 1) std::this_thread::yield();
+      }
+      --left;
+    });
+    ASSERT_EQ(left, 0u);
+  }
+}
+
+// Jobs of changing size and body, so short that workers are often late: a
+// claim for a job that is over would run a chunk twice or run it with another
+// job's context.
+TEST(ThreadPoolTest, LateWorkersClaimNothingOfLaterJobs) {
+  for (size_t threads : {2, 3, 6}) {
+    ThreadPool pool(threads);
+    std::vector<std::atomic<uint32_t>> visits(64);
+    for (uint32_t round = 0; round < 20000; ++round) {
+      const size_t n = 1 + round * 7 % 61, grain = 1 + round % 5;
+      const uint32_t stamp = round;
+      if (round % 3 == 0) {
+        pool.ParallelFor(n, grain,
+                         [&visits, stamp](size_t b, size_t e, size_t) {
+                           for (size_t i = b; i < e; ++i)
+                             visits[i] += stamp + 1;
+                         });
+      } else {
+        pool.ParallelFor(n, grain,
+                         [&visits, stamp](size_t b, size_t e, size_t) {
+                           for (size_t i = b; i < e; ++i)
+                             visits[i] += 2 * stamp + 1;
+                         });
+      }
+      const uint32_t want = round % 3 == 0 ? stamp + 1 : 2 * stamp + 1;
+      for (size_t i = 0; i < visits.size(); ++i) {
+        ASSERT_EQ(visits[i].exchange(0), i < n ? want : 0u)
+            << "round " << round << " index " << i;
+      }
+      if (round % 4096 == 0) {  // Now and then they sleep.
+        std::this_thread::sleep_for(std::chrono::milliseconds(2));
+      }
+    }
   }
 }
 

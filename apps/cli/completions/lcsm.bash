@@ -50,12 +50,13 @@ _lcsm() {
       case ${COMP_WORDS[2]} in
         mixer) COMPREPLY=($(compgen -W "--channels --batch --mixers --lengths --threads --methods
           --taus --schedule --repeats --json --svg --help" -- "$cur")) ;;
+        pool) COMPREPLY=($(compgen -W "--threads --calls --json --help" -- "$cur")) ;;
         tiles) COMPREPLY=($(compgen -W "--max-block --repeats --json --help" -- "$cur")) ;;
         model) COMPREPLY=($(compgen -W "--model --shape --at --steps --rounds --history --json --help
           $execution" -- "$cur")) ;;
         paper) COMPREPLY=($(compgen -W "--setting --layers --width --batch --lengths --methods --taus
           --schedules --threads --memory --repeats --whole --quick --json --svg --help" -- "$cur")) ;;
-        *) [ "$COMP_CWORD" -eq 2 ] && COMPREPLY=($(compgen -W "mixer tiles model paper" -- "$cur")) ;;
+        *) [ "$COMP_CWORD" -eq 2 ] && COMPREPLY=($(compgen -W "mixer tiles model pool paper" -- "$cur")) ;;
       esac ;;
   esac
 }

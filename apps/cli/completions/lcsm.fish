@@ -15,7 +15,7 @@ complete -c lcsm -n "not __fish_seen_subcommand_from $commands" -a inspect -d 'S
 complete -c lcsm -n "not __fish_seen_subcommand_from $commands" -a convert -d 'Turn a checkpoint into a model folder'
 complete -c lcsm -n "not __fish_seen_subcommand_from $commands" -l version -d 'Show the version'
 complete -c lcsm -n "not __fish_seen_subcommand_from $commands" -a bench -d 'Measure'
-complete -c lcsm -n '__fish_seen_subcommand_from bench' -x -a 'mixer tiles model paper'
+complete -c lcsm -n '__fish_seen_subcommand_from bench' -x -a 'mixer tiles model pool paper'
 complete -c lcsm -l help -d 'Show the options'
 
 set -l runs '__fish_seen_subcommand_from generate logits inspect'
