@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "base/cpu_info.h"
+#include "base/thread_pool.h"
 #include "bench_paper.h"
 #include "command.h"
 #include "exit_codes.h"
@@ -174,39 +175,48 @@ void AddMixer(CLI::App& root, Commands& commands) {
   CLI::App* app = root.add_subcommand(
       "mixer", "Cost of online convolution alone, answers checked first");
   app->footer(
-      "Example:\n  lcsm bench mixer --channels 256 --lengths 4096,65536 "
-      "--methods lazy,paper "
-      "--taus fft-fused,hybrid --json mixer.json --svg mixer.svg");
+      "Example:\n"
+      "  lcsm bench mixer --channels 256 --lengths 4096,65536 \\\n"
+      "    --methods lazy,paper --taus fft-fused,hybrid --svg mixer.svg");
   app->add_option("--channels", options->channels, "channels of one mixer")
-      ->check(CLI::PositiveNumber);
+      ->check(WholeIn(1, UINT64_MAX))
+      ->capture_default_str();
   app->add_option("--batch", options->batch, "rows that share the filters")
-      ->check(CLI::PositiveNumber);
+      ->check(WholeIn(1, UINT64_MAX))
+      ->capture_default_str();
   app->add_option("--mixers", options->mixers,
                   "convolutions that advance together (layers)")
-      ->check(CLI::PositiveNumber);
+      ->check(WholeIn(1, UINT64_MAX))
+      ->capture_default_str();
   app->add_option("--lengths", options->lengths, "sequence lengths")
       ->delimiter(',')
-      ->check(CLI::PositiveNumber);
+      ->check(WholeIn(1, UINT64_MAX))
+      ->capture_default_str();
   app->add_option("--threads", options->threads, "thread counts")
       ->delimiter(',')
-      ->check(CLI::PositiveNumber);
+      ->check(WholeIn(1, ThreadPool::kMaxThreads))
+      ->capture_default_str();
   app->add_option("--methods", options->methods,
                   "of lazy, eager, paper, planned")
       ->delimiter(',')
       ->check(CLI::IsMember(
-          std::set<std::string>{"lazy", "eager", "paper", "planned"}));
+          std::set<std::string>{"lazy", "eager", "paper", "planned"}))
+      ->capture_default_str();
   app->add_option(
          "--taus", options->taus,
          "of direct, direct-blocked, fft-library, fft-fused, hybrid, measured")
       ->delimiter(',')
       ->check(CLI::IsMember(std::set<std::string>{"direct", "direct-blocked",
                                                   "fft-library", "fft-fused",
-                                                  "hybrid", "measured"}));
+                                                  "hybrid", "measured"}))
+      ->capture_default_str();
   app->add_option("--schedule", options->schedule, "across-layers or per-layer")
       ->check(
-          CLI::IsMember(std::set<std::string>{"across-layers", "per-layer"}));
+          CLI::IsMember(std::set<std::string>{"across-layers", "per-layer"}))
+      ->capture_default_str();
   app->add_option("--repeats", options->repeats, "runs of each case")
-      ->check(CLI::PositiveNumber);
+      ->check(WholeIn(1, UINT64_MAX))
+      ->capture_default_str();
   app->add_option("--json", options->json_file, "write the results to FILE")
       ->type_name("FILE");
   app->add_option("--svg", options->svg_file,
@@ -227,9 +237,11 @@ void AddTiles(CLI::App& root, Commands& commands) {
       "tiles", "Each way to compute a gray tile, by block size, on one thread");
   app->footer("Example:\n  lcsm bench tiles --max-block 4096");
   app->add_option("--max-block", options->max_block, "largest block size")
-      ->check(CLI::PositiveNumber);
+      ->check(WholeIn(1, UINT64_MAX))
+      ->capture_default_str();
   app->add_option("--repeats", options->repeats, "sweeps; the median counts")
-      ->check(CLI::PositiveNumber);
+      ->check(WholeIn(1, UINT64_MAX))
+      ->capture_default_str();
   app->add_option("--json", options->json_file, "write the results to FILE")
       ->type_name("FILE");
   commands.push_back(
@@ -415,18 +427,24 @@ void AddModel(CLI::App& root, Commands& commands) {
                   "instead of a model: a published shape with random weights")
       ->type_name("NAME")
       ->excludes(app->get_option("--model"));
-  app->add_option("--at", options->at, "positions")->delimiter(',');
+  app->add_option("--at", options->at, "positions")
+      ->delimiter(',')
+      ->check(WholeIn(0, UINT64_MAX))
+      ->capture_default_str();
   app->add_option("--steps", options->steps,
                   "steps timed at each position and round")
-      ->check(CLI::PositiveNumber);
+      ->check(WholeIn(1, UINT64_MAX))
+      ->capture_default_str();
   app->add_option("--rounds", options->rounds,
                   "rounds with and without mixers in turn")
-      ->check(CLI::PositiveNumber);
+      ->check(WholeIn(1, UINT64_MAX))
+      ->capture_default_str();
   app->add_option("--history", options->history,
                   "prefill random tokens up to a position, or make its history "
                   "up (synthetic)")
       ->check(
-          CLI::IsMember(std::set<std::string>{"auto", "prefill", "synthetic"}));
+          CLI::IsMember(std::set<std::string>{"auto", "prefill", "synthetic"}))
+      ->capture_default_str();
   AddExecutionOptions(*app, options->execution);
   app->add_option("--json", options->json_file, "write the results to FILE")
       ->type_name("FILE");

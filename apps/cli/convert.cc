@@ -80,7 +80,7 @@ void AddConvert(CLI::App& root, Commands& commands) {
   auto options = std::make_shared<Options>();
   CLI::App* app = root.add_subcommand(
       "convert", "Turn a PyTorch checkpoint into a model folder");
-  app->add_option("weights", options->weights,
+  app->add_option("WEIGHTS", options->weights,
                   "A .ckpt, .pt or .bin file, or the folder that holds it")
       ->type_name("WEIGHTS")
       ->required();

@@ -18,6 +18,7 @@
 #include "lcsm/version.h"
 #include "output.h"
 #include "terminal.h"
+#include "usage_error.h"
 
 namespace lcsm::cli {
 
@@ -84,7 +85,9 @@ const CLI::App& Innermost(const CLI::App& app) {
 // The parser's own exit codes become ours: 0 for --help and --version, else 2.
 int ExitOfParser(const CLI::App& root, const CLI::Error& error) {
   const CLI::App& app = Innermost(root);
-  if (error.get_exit_code() != 0) return FailUsage(app, error.what());
+  if (error.get_exit_code() != 0) {
+    return FailUsage(app, UsageSentence(app, error));
+  }
   if (dynamic_cast<const CLI::CallForVersion*>(&error) != nullptr) {
     return Print(std::string("lcsm ") + LCSM_VERSION + "\n");
   }

@@ -23,6 +23,9 @@ CLI::Validator WholeIn(uint64_t lo, uint64_t hi) {
         if (error == std::errc() && rest == end && value >= lo && value <= hi) {
           return "";
         }
+        if (error == std::errc::result_out_of_range && rest == end) {
+          return fmt::format("{} is larger than {}", text, hi);
+        }
         return hi == UINT64_MAX
                    ? fmt::format("{} is not a whole number from {} up", text,
                                  lo)
@@ -50,7 +53,13 @@ void AddModelOption(CLI::App& app, ModelOption& option) {
                  std::string("Model folder, or the name of an installed model "
                              "(default: ") +
                      kDefaultModel + ")")
-      ->type_name("DIR|NAME");
+      ->type_name("DIR|NAME")
+      // A script's empty variable must not mean another model.
+      ->check(CLI::Validator(
+          [](std::string& text) -> std::string {
+            return text.empty() ? "is empty, expected a folder or a name" : "";
+          },
+          ""));
 }
 
 void AddExecutionOptions(CLI::App& app, ExecutionOptions& options) {

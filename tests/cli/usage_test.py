@@ -50,6 +50,22 @@ class Usage(CliTest):
             with self.subTest(args=args):
                 self.assertIn("--help", self.fails(2, *args))
 
+    def test_mistyped(self):
+        for args, says in ((["generat"], "there is no command generat (did you mean generate?)"),
+                           (["sing"], "there is no command sing, expected a command: generate, "),
+                           ([], "expected a command: generate, "), (["bench"], "expected a command: mixer, "),
+                           (["bench", "mixre"], "did you mean mixer?"),
+                           (["--promt", "A"], "there is no option --promt here, expected a command: "),
+                           (["generate", "--promt", "A"], "no option --promt (did you mean --prompt?)"),
+                           (["generate", "--promt=A"], "no option --promt (did you mean --prompt?)"),
+                           (["generate", "--nonsense"], "no option --nonsense\n"),
+                           (["generate", "ATG"], "ATG belongs to no option"),
+                           (["convert", "--output", "o"], "WEIGHTS is required"),
+                           (["inspect", "--model", ""], "--model: is empty"),
+                           (["inspect", "--model="], "--model: is empty")):
+            with self.subTest(args=args):
+                self.fails(2, *args, says=says)
+
     def test_options_that_do_not_exist_yet(self):
         for extra in (["--plan", "p.json"], ["--latency", "flat"], ["--memory-limit", "1G"],
                       ["--method", "futurefill"], ["--tau", "magic"]):
@@ -69,6 +85,18 @@ class Usage(CliTest):
             with self.subTest(name=name, value=value):
                 self.fails(2, "generate", f"--{name}={value}", says=name)
 
+    def test_whole_numbers_out_of_range(self):
+        huge = "18446744073709551616"
+        for args in (["generate", "--max-new-tokens", huge], ["generate", "--seed", huge], ["inspect", "--length", huge],
+                     ["bench", "model", "--at", huge]):
+            with self.subTest(args=args):
+                self.fails(2, *args, says=huge + " is larger than 18446744073709551615")
+        for args in (["mixer", "--channels", "0"], ["mixer", "--lengths", "8,-1"], ["mixer", "--repeats", "1.5"],
+                     ["mixer", "--threads", "1025"], ["tiles", "--max-block", "x"], ["model", "--at", "-1"],
+                     ["model", "--steps", "0"]):
+            with self.subTest(args=args):
+                self.fails(2, "bench", *args, says=[args[1], "is not a whole number from"])
+
     def test_simd_environment(self):
         listed = self.ok("inspect", env={"LCSM_SIMD": "list"}).stdout.decode().split()
         self.assertTrue(listed)
@@ -84,6 +112,11 @@ class Usage(CliTest):
     def test_model_lookup(self):
         self.fails(1, "inspect", "--model", "no-such-model", says=["no-such-model", "share/lcsm/models"])
         self.fails(1, "inspect", "--model", "no/such/model", says="no/such/model")
+        self.fails(1, "inspect", "--model", "tiny", env={"LCSM_MODELS": self.shared}, says="or one of ")
+        self.fails(1, "inspect", "--model", "tiny", env={"LCSM_MODELS": self.shared}, says="tiny-bytes")
+        os.mkdir(self.path("folder"))
+        self.fails(1, "inspect", "--model", "folder", says=["folder: holds no config.json", "model.safetensors"])
+        self.fails(1, "inspect", "--model", self.write("w.ckpt", "PK"), says="w.ckpt: is a file")
         done = self.ok("inspect", "--model", "tiny-bytes", env={"LCSM_MODELS": "/nonexistent:" + self.shared})
         self.assertIn(b"tiny-bytes", done.stdout)
 
