@@ -18,7 +18,7 @@ OWNED = tools/as-owner.sh
 CONFIGURE = $(OWNED) cmake >/dev/null $(CACHE) $(CMAKE_FLAGS) --preset
 BUILD = $(OWNED) cmake --build -j $(JOBS) --preset
 
-.PHONY: help deps build demo test install asan tsan fuzz fftw lint tidy format bench clean
+.PHONY: help deps build demo test install asan tsan fuzz fftw neon lint tidy format bench clean
 
 help:
 	@echo "make demo      install what is missing, build, and generate text from the model in the box"
@@ -29,6 +29,7 @@ help:
 	@echo "make tsan      base, conv and runtime tests under the thread sanitizer"
 	@echo "make fuzz      each fuzzer for FUZZ_SECONDS (20)"
 	@echo "make fftw      a build with FFTW (GPL) as the library FFT, with its rival benchmark"
+	@echo "make neon      unit tests built for 64-bit Arm, run under qemu"
 	@echo "make bench     the figures of the README, about ten minutes on an idle machine"
 	@echo "make lint      formatting, layers, links, lengths: seconds"
 	@echo "make tidy      lint and clang-tidy over everything: minutes"
@@ -83,6 +84,10 @@ fftw:
 	@tools/install-deps.sh build test fftw
 	@$(CONFIGURE) fftw
 	@$(BUILD) fftw --target lcsm_cli rival_fftw kernels_test conv_test
+
+neon:
+	@tools/install-deps.sh neon
+	@$(OWNED) tools/neon.sh $(JOBS)
 
 bench: build
 	@$(OWNED) tools/bench.sh $(LCSM)

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs what the build needs and the machine lacks, from Debian's packages.
 #
-# Usage: tools/install-deps.sh build|test|lint|tidy|fuzz|fftw ...
+# Usage: tools/install-deps.sh build|test|lint|tidy|fuzz|fftw|neon ...
 # Works as root, through sudo, or as a user who may use sudo. Says what it installs; says nothing
 # when nothing is missing. POSIX sh: on a bare machine there is nothing else yet.
 set -eu
@@ -16,7 +16,8 @@ for set in "$@"; do
     tidy) packages="$packages git clang-format-14 clang-tidy-14 python3" ;;
     fuzz) packages="$packages clang libclang-rt-14-dev" ;;
     fftw) packages="$packages libfftw3-dev" ;;
-    *) echo "install-deps.sh: unknown set \"$set\", expected build, test, lint, tidy, fuzz or fftw" >&2; exit 2 ;;
+    neon) packages="$packages cmake ninja-build pkg-config g++-aarch64-linux-gnu qemu-user" ;;
+    *) echo "install-deps.sh: unknown set \"$set\", expected build, test, lint, tidy, fuzz, fftw or neon" >&2; exit 2 ;;
   esac
 done
 
