@@ -134,6 +134,7 @@ std::string MixerSvg(const MixerOptions& options,
 }
 
 int RunMixerBench(const MixerOptions& options) {
+  LetInterruptsEnd();
   const bench::NoiseWatch noise;
   std::vector<MixerRow> rows;
   double widest = 0;
@@ -146,7 +147,6 @@ int RunMixerBench(const MixerOptions& options) {
       for (const std::string& tau :
            tiled ? options.taus : std::vector<std::string>{"-"}) {
         for (const size_t threads : options.threads) {
-          if (Interrupted()) return kExitInterrupted;
           bench::MixerCase wanted;
           wanted.problem = {options.mixers, options.channels, options.batch,
                             length, length};
@@ -246,6 +246,7 @@ void AddTiles(CLI::App& root, Commands& commands) {
       ->type_name("FILE");
   commands.push_back(
       {app, [options] {
+         LetInterruptsEnd();
          const bench::NoiseWatch noise;
          const StatusOr<std::vector<bench::TileRow>> rows =
              bench::RunTiles(options->max_block, options->repeats);
@@ -332,7 +333,7 @@ struct ModelOptions {
   ModelOption model;
   ExecutionOptions execution;
   std::string shape, history = "auto", json_file;
-  std::vector<size_t> at = {64, 1024, 8192};
+  std::vector<size_t> at = {64, 1024, 4096};
   size_t steps = 256, rounds = 3;
 };
 
@@ -345,6 +346,7 @@ Json StepJson(const bench::StepStatistics& s) {
 }
 
 int RunModelBench(const ModelOptions& options) {
+  LetInterruptsEnd();
   std::shared_ptr<const Model> model;
   std::string name = options.shape;
   if (options.shape.empty()) {

@@ -28,6 +28,11 @@ void InstallSignalHandlers() {
   sigaction(SIGPIPE, &ignore, nullptr);
 }
 
+void LetInterruptsEnd() {
+  signal(SIGINT, SIG_DFL);
+  if (Interrupted()) raise(SIGINT);  // It came before we were asked.
+}
+
 bool Interrupted() { return interrupted.load(std::memory_order_relaxed); }
 const std::atomic<bool>& InterruptFlag() { return interrupted; }
 

@@ -10,6 +10,9 @@ namespace lcsm::cli {
 // closed pipe is an answer of write().
 void InstallSignalHandlers();
 
+// For commands with nothing to finish: SIGINT ends the process again, at once.
+void LetInterruptsEnd();
+
 bool Interrupted();
 // The flag itself, for those who ask without us.
 const std::atomic<bool>& InterruptFlag();

@@ -149,6 +149,16 @@ class Interrupts(CliTest):
         process.communicate()
         self.assertIn(process.returncode, (130, -signal.SIGINT))
 
+    def test_bench_ends_at_once(self):
+        for args in (["mixer", "--channels", "256", "--lengths", "65536", "--methods", "lazy"], ["tiles"]):
+            with self.subTest(args=args):
+                process = subprocess.Popen([harness.LCSM, "bench", *args, "--json", "b.json"], stdout=subprocess.PIPE,
+                                           stderr=subprocess.PIPE, cwd=self.tmp, env=self.environment())
+                time.sleep(1)
+                process.send_signal(signal.SIGINT)
+                out, _ = process.communicate(timeout=20)
+                self.assertEqual((process.returncode, out, self.listing()), (-signal.SIGINT, b"", []))
+
     def test_logits_leave_nothing_behind(self):
         ids = self.write("ids", "7 8 9 10 " * 250)
         before = self.listing()
