@@ -25,7 +25,7 @@ help:
 	@echo "make test      build with assertions and tests, and run all of them"
 	@echo "make build     the lcsm command alone: $(LCSM)"
 	@echo "make install   to PREFIX ($(PREFIX)); DESTDIR is honoured"
-	@echo "make asan      unit tests under the address and undefined-behaviour sanitizers"
+	@echo "make asan      unit and end-to-end tests under the address and undefined-behaviour sanitizers"
 	@echo "make tsan      base, conv and runtime tests under the thread sanitizer"
 	@echo "make fuzz      each fuzzer for FUZZ_SECONDS (20)"
 	@echo "make fftw      a build with FFTW (GPL) as the library FFT, with its rival benchmark"
@@ -65,7 +65,7 @@ asan:
 	@tools/install-deps.sh build test
 	@$(CONFIGURE) asan
 	@$(BUILD) asan
-	@$(OWNED) ctest --preset asan -j $(JOBS) -L unit $(CTEST_FLAGS)
+	@$(OWNED) ctest --preset asan -j $(JOBS) -L 'unit|cli' $(CTEST_FLAGS)
 
 # What is threaded; the other tests would only take time.
 tsan:

@@ -293,13 +293,16 @@ void AddPool(CLI::App& root, Commands& commands) {
   CLI::App* app = root.add_subcommand(
       "pool", "What it costs to hand work to the other threads");
   app->footer("Example:\n  lcsm bench pool --threads 2");
-  app->add_option("--threads", options->threads, "threads; 0: one a processor");
+  app->add_option("--threads", options->threads, "threads; 0: one a processor")
+      ->check(WholeIn(0, ThreadPool::kMaxThreads));
   app->add_option("--calls", options->calls, "hand-overs timed of each kind")
-      ->check(CLI::PositiveNumber);
+      ->check(WholeIn(1, UINT64_MAX))
+      ->capture_default_str();
   app->add_option("--json", options->json_file, "write the results to FILE")
       ->type_name("FILE");
   commands.push_back(
       {app, [options] {
+         LetInterruptsEnd();
          const bench::NoiseWatch noise;
          const bench::PoolResult r =
              bench::RunPool(options->threads, options->calls);

@@ -11,6 +11,7 @@ import unittest
 
 LCSM = None    # Set by run.py.
 SOURCE = None
+SANITIZED = False
 
 
 def golden(name):

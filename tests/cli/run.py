@@ -16,12 +16,14 @@ def main():
     parser.add_argument("part", help="usage, generate, streams, bad_input, ...")
     parser.add_argument("--lcsm", required=True, help="the built command")
     parser.add_argument("--source", required=True, help="the source tree")
+    parser.add_argument("--sanitized", action="store_true", help="the command runs under a sanitizer: slow, and large")
     parser.add_argument("-k", action="append", help="only tests that match")
     args = parser.parse_args()
     sys.path.insert(0, HERE)
     import harness
     harness.LCSM = os.path.abspath(args.lcsm)
     harness.SOURCE = os.path.abspath(args.source)
+    harness.SANITIZED = args.sanitized
     loader = unittest.TestLoader()
     if args.k:
         loader.testNamePatterns = [f"*{k}*" for k in args.k]
