@@ -83,7 +83,7 @@ fuzz:
 fftw:
 	@tools/install-deps.sh build test fftw
 	@$(CONFIGURE) fftw
-	@$(BUILD) fftw --target lcsm_cli rival_fftw kernels_test conv_test
+	@$(BUILD) fftw --target lcsm_cli rival_fftw rival_avtx kernels_test conv_test
 
 neon:
 	@tools/install-deps.sh neon

@@ -158,8 +158,8 @@ class Sequence {
 
 class Runner {
  public:
-  Runner(const PaperCase& wanted, const PaperHooks& hooks)
-      : wanted_(wanted), hooks_(hooks), pool_(wanted.threads) {}
+  Runner(const PaperCase& wanted, const PaperProgress& say)
+      : wanted_(wanted), say_(say), pool_(wanted.threads) {}
 
   StatusOr<PaperResult> Run() {
     if (wanted_.setting == PaperSetting::kHyena && wanted_.batch != 1) {
@@ -180,7 +180,7 @@ class Runner {
 
  private:
   void Say(const std::string& text) const {
-    if (hooks_.say) hooks_.say(text);
+    if (say_) say_(text);
   }
   void Note(const std::string& text) {
     result_.notes.push_back(text);
@@ -343,18 +343,17 @@ class Runner {
     const double made = watch.Seconds();
     const Plan plan = WithMixers(job.plan, job.mixers);
     MeasureOptions options;
-    options.stop = hooks_.stop;
     options.whole = job.whole;
     if (wanted_.quick) {
       options.mixer_windows = options.step_windows = 1;
       options.mixer_samples = options.step_samples = 2;
     }
-    LCSM_ASSIGN_OR_RETURN(ClassSeconds seconds, Measure(plan, *stack, options));
+    ClassSeconds seconds = Measure(plan, *stack, options);
     const Sequence sequence(plan, {seconds}, 1, 1);
     if (job.runs.empty() && !job.whole && !wanted_.quick &&
         sequence.Total(seconds.mixers_alone) < wanted_.whole_run_seconds) {
       job.whole = options.whole = true;
-      LCSM_ASSIGN_OR_RETURN(seconds, Measure(plan, *stack, options));
+      seconds = Measure(plan, *stack, options);
     }
     const double scale =
         static_cast<double>(wanted_.layers) / static_cast<double>(job.mixers);
@@ -436,7 +435,7 @@ class Runner {
   }
 
   const PaperCase wanted_;
-  const PaperHooks hooks_;
+  const PaperProgress say_;
   ThreadPool pool_;
   size_t budget_ = 0;
   std::shared_ptr<const SyntheticWeights> synthetic_;
@@ -461,8 +460,8 @@ std::string Label(const PlanOptions& method) {
 }
 
 StatusOr<PaperResult> RunPaper(const PaperCase& wanted,
-                               const PaperHooks& hooks) {
-  return Runner(wanted, hooks).Run();
+                               const PaperProgress& say) {
+  return Runner(wanted, say).Run();
 }
 
 }  // namespace lcsm::bench

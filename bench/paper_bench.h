@@ -71,19 +71,17 @@ struct PaperResult {
   std::vector<std::string> notes;  // What was left out, and why.
 };
 
-struct PaperHooks {
-  std::function<void(const std::string&)> say;  // Progress; may be empty.
-  std::function<bool()> stop;                   // May be empty.
-};
+// Told of progress, a line at a time; may be empty.
+using PaperProgress = std::function<void(const std::string&)>;
 
 // "lazy", "eager per layer", "hybrid", "fft-fused", "planned": how charts and
 // tables call a method.
 std::string Label(const conv::PlanOptions& method);
 bool IsBaseline(conv::Method method);  // Lazy and eager: no tiling.
 
-// Errors: what plans and memory can say, a wrong answer (then no times are
-// given), and kCancelled when asked to stop.
+// Errors: what plans and memory can say, and a wrong answer (then no times are
+// given).
 StatusOr<PaperResult> RunPaper(const PaperCase& wanted,
-                               const PaperHooks& hooks);
+                               const PaperProgress& say);
 
 }  // namespace lcsm::bench

@@ -147,8 +147,8 @@ StatusOr<double> CheckHyenaStack(std::shared_ptr<const HyenaWeights> weights,
   return largest > 0 ? error / largest : error;
 }
 
-StatusOr<ClassSeconds> Measure(const Plan& plan, PaperStack& stack,
-                               const MeasureOptions& options) {
+ClassSeconds Measure(const Plan& plan, PaperStack& stack,
+                     const MeasureOptions& options) {
   OnlineConvolution& convolution = stack.convolution();
   const conv::Problem& problem = plan.problem;
   const size_t width = problem.batch * problem.channels;
@@ -166,12 +166,11 @@ StatusOr<ClassSeconds> Measure(const Plan& plan, PaperStack& stack,
   // each pass starts from plain inputs.
   const auto sweep = [&](const std::vector<Window>& windows,
                          size_t warm_at_most, const auto& step,
-                         const auto& measured) -> Status {
+                         const auto& measured) {
     convolution.Reset();
     if (windows.size() > 1)
       convolution.PretendHistory(problem.length, rows.data(), kRows);
     for (const Window& window : windows) {
-      if (options.stop && options.stop()) return Cancelled("stopped");
       const size_t warm = std::min(window.warm_count, warm_at_most);
       convolution.PretendPosition(window.warm_first + window.warm_count - warm);
       for (size_t k = 0; k < warm; ++k) step();
@@ -182,7 +181,6 @@ StatusOr<ClassSeconds> Measure(const Plan& plan, PaperStack& stack,
         measured(classes.Of(window.first + k), watch.Seconds());
       }
     }
-    return OkStatus();
   };
 
   ClassSeconds seconds;
@@ -196,7 +194,7 @@ StatusOr<ClassSeconds> Measure(const Plan& plan, PaperStack& stack,
   // Blocks take the same time at every position, and many milliseconds.
   StepTimes before;
   std::vector<double> blocks, heads;
-  LCSM_RETURN_IF_ERROR(sweep(
+  sweep(
       SampledPositions(plan, options.step_windows, options.step_samples), 1,
       [&] {
         before = stack.times();
@@ -207,7 +205,7 @@ StatusOr<ClassSeconds> Measure(const Plan& plan, PaperStack& stack,
         in_a_step.Add(cls, now.mixers - before.mixers);
         blocks.push_back(now.blocks - before.blocks);
         heads.push_back(now.head - before.head);
-      }));
+      });
   seconds.mixers_alone = alone.Take();
   seconds.mixers_in_a_step = in_a_step.Take();
   for (double s : blocks)

@@ -3,7 +3,7 @@
 #pragma once
 
 #include <cstddef>
-#include <functional>
+#include <memory>
 #include <vector>
 
 #include "base/thread_pool.h"
@@ -42,11 +42,9 @@ struct MeasureOptions {
   bool whole = false;  // The mixers alone; else sampled.
   size_t mixer_windows = 8, mixer_samples = 8;
   size_t step_windows = 2, step_samples = 4;
-  std::function<bool()> stop;
 };
 
-// Error: kCancelled.
-StatusOr<ClassSeconds> Measure(const conv::Plan& plan, PaperStack& stack,
-                               const MeasureOptions& options);
+ClassSeconds Measure(const conv::Plan& plan, PaperStack& stack,
+                     const MeasureOptions& options);
 
 }  // namespace lcsm::bench

@@ -17,6 +17,7 @@ run "$lcsm" bench model --shape hyenadna-large-1m --at 1024,65536 --threads 1 --
   --json "$out/model-1.json"
 run "$lcsm" bench model --shape hyenadna-large-1m --at 1024,65536 --threads 2 --steps 512 \
   --json "$out/model-2.json"
-if [ -x build/fftw/bench/rival_fftw ]; then
-  for length in 4096 16384 65536; do run build/fftw/bench/rival_fftw 256 "$length" 32; done
-fi
+for rival in fftw avtx; do
+  [ -x "build/fftw/bench/rival_$rival" ] || continue
+  for length in 4096 16384 65536; do run "build/fftw/bench/rival_$rival" 256 "$length" 32; done
+done

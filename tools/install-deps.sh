@@ -15,7 +15,7 @@ for set in "$@"; do
     lint) packages="$packages git clang-format-14 python3" ;;
     tidy) packages="$packages git clang-format-14 clang-tidy-14 python3" ;;
     fuzz) packages="$packages clang libclang-rt-14-dev" ;;
-    fftw) packages="$packages libfftw3-dev" ;;
+    fftw) packages="$packages libfftw3-dev libavutil-dev" ;;
     neon) packages="$packages cmake ninja-build pkg-config g++-aarch64-linux-gnu qemu-user" ;;
     *) echo "install-deps.sh: unknown set \"$set\", expected build, test, lint, tidy, fuzz, fftw or neon" >&2; exit 2 ;;
   esac

@@ -10,7 +10,6 @@
 #include "bench/paper_bench.h"
 #include "bench/paper_report.h"
 #include "bench/timing.h"
-#include "exit_codes.h"
 #include "interrupt.h"
 #include "io/atomic_file.h"
 #include "model_options.h"
@@ -74,6 +73,7 @@ std::vector<conv::PlanOptions> Methods(const PaperOptions& options) {
 }
 
 int RunPaperBench(const PaperOptions& options) {
+  LetInterruptsEnd();
   bench::PaperCase wanted = options.wanted;
   wanted.methods = Methods(options);
   wanted.setting = options.setting == "hyena" ? bench::PaperSetting::kHyena
@@ -84,15 +84,9 @@ int RunPaperBench(const PaperOptions& options) {
                          : std::vector<size_t>{2048, 8192, 32768, 131072};
   }
   const bench::NoiseWatch noise;
-  bench::PaperHooks hooks;
-  hooks.say = [](const std::string& text) { Say("{}\n", text); };
-  hooks.stop = Interrupted;
-  const StatusOr<bench::PaperResult> result = bench::RunPaper(wanted, hooks);
-  if (!result.ok()) {
-    return result.status().code() == StatusCode::kCancelled
-               ? kExitInterrupted
-               : Fail(result.status());
-  }
+  const StatusOr<bench::PaperResult> result = bench::RunPaper(
+      wanted, [](const std::string& text) { Say("{}\n", text); });
+  if (!result.ok()) return Fail(result.status());
   std::vector<bench::TileRow> tiles;
   if (!options.svg_prefix.empty()) {
     Say("each tau alone\n");
@@ -119,7 +113,7 @@ int RunPaperBench(const PaperOptions& options) {
           fmt::format("{}-{}.svg", options.svg_prefix, name), svg);
     }
   }
-  return status.ok() ? kExitOk : Fail(status);
+  return Answer(status);
 }
 
 }  // namespace
@@ -181,16 +175,17 @@ void AddBenchPaper(CLI::App& bench, Commands& commands) {
   app->add_option("--svg", options->svg_prefix,
                   "draw PREFIX-mixers.svg, -cumulative, -latency and -tau")
       ->type_name("PREFIX");
-  commands.push_back(
-      {app, [options, app] {
-         options->schedules_given = app->count("--schedules") > 0;
-         if (options->setting == "hyena" && options->wanted.batch != 1) {
-           return FailUsage(*app,
-                            "--setting hyena steps one sequence: it takes "
-                            "no --batch");
-         }
-         return RunPaperBench(*options);
-       }});
+  AddCommand(
+      commands, app,
+      [options]() -> std::string {
+        return options->setting == "hyena" && options->wanted.batch != 1
+                   ? "--setting hyena steps one sequence: it takes no --batch"
+                   : "";
+      },
+      [options, app] {
+        options->schedules_given = app->count("--schedules") > 0;
+        return RunPaperBench(*options);
+      });
 }
 
 }  // namespace lcsm::cli

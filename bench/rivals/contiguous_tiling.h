@@ -1,23 +1,28 @@
-// A rival: the paper's binary tiling through FFTW in the memory layout that
-// suits FFTW best, each channel contiguous in time, with one real transform of
-// length 2U a tile and precomputed spectra.
+// The paper's binary tiling in the memory layout that suits libraries best,
+// each channel contiguous in time, for rivals of ours: one thread, precomputed
+// spectra, direct sums for small blocks.
 //
-// Usage: rival_fftw CHANNELS LENGTH [CROSSOVER]. Blocks below CROSSOVER (64)
-// are direct sums, which the compiler vectorises over time. One thread. Checks
-// its answers against float64 direct sums first, then prints ns per token and
-// channel of five runs. Built with -DLCSM_FFTW=ON only (GPL).
-#include <fftw3.h>
+// A Transform is made for blocks of U inputs and outputs and has
+//   size_t SpectrumFloats() const
+//   void Spectrum(const float* taps, float* spectrum)   of 2U taps
+//   void Apply(const float* x, const float* spectrum, size_t count, float* acc)
+// where Apply adds what U inputs give to the first `count` of the U outputs
+// after them.
+#pragma once
+
 #include <stdio.h>
 #include <stdlib.h>
 
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <memory>
 #include <random>
 #include <vector>
 
-namespace {
+namespace rivals {
 
+template <typename Transform>
 class Tiling {
  public:
   Tiling(size_t channels, size_t length, size_t crossover)
@@ -31,8 +36,20 @@ class Tiling {
     // A few floats of padding keep the channels out of each other's cache sets.
     stride_ = length + 16;
     history_.assign(channels * stride_, 0.0f);
-    for (size_t block = crossover; block < length; block *= 2)
-      levels_.push_back(MakeLevel(block));
+    std::vector<float> taps;
+    for (size_t block = crossover; block < length; block *= 2) {
+      levels_.push_back(
+          {std::make_unique<Transform>(block), std::vector<float>()});
+      Level& level = levels_.back();
+      const size_t floats = level.transform->SpectrumFloats();
+      level.spectra.resize(channels * floats);
+      for (size_t c = 0; c < channels; ++c) {
+        const float* channel = &taps_[c * length];
+        taps.assign(channel, channel + std::min(2 * block, length));
+        taps.resize(2 * block);
+        level.transform->Spectrum(taps.data(), &level.spectra[c * floats]);
+      }
+    }
   }
 
   void Run(std::vector<float>* outputs) {
@@ -53,6 +70,7 @@ class Tiling {
     }
   }
 
+  // Of max |y|, against float64 sums at eight positions of 16 channels.
   double Error(const std::vector<float>& outputs) const {
     double error = 0, largest = 0;
     for (size_t k = 0; k < 8; ++k) {
@@ -75,36 +93,9 @@ class Tiling {
 
  private:
   struct Level {
-    size_t block;
-    float* time;               // 2U
-    fftwf_complex* frequency;  // U + 1
-    fftwf_complex* spectra;    // [channel][U + 1]
-    fftwf_plan forward, inverse;
+    std::unique_ptr<Transform> transform;
+    std::vector<float> spectra;  // [channel][SpectrumFloats()]
   };
-
-  Level MakeLevel(size_t block) {
-    Level level;
-    level.block = block;
-    const int n = static_cast<int>(2 * block);
-    level.time = fftwf_alloc_real(2 * block);
-    level.frequency = fftwf_alloc_complex(block + 1);
-    level.spectra = fftwf_alloc_complex(channels_ * (block + 1));
-    level.forward =
-        fftwf_plan_dft_r2c_1d(n, level.time, level.frequency, FFTW_MEASURE);
-    level.inverse =
-        fftwf_plan_dft_c2r_1d(n, level.frequency, level.time, FFTW_MEASURE);
-    for (size_t c = 0; c < channels_; ++c) {
-      const size_t count = std::min(2 * block, length_);
-      std::fill_n(level.time, 2 * block, 0.0f);
-      for (size_t k = 0; k < count; ++k) {
-        level.time[k] = taps_[c * length_ + k] / static_cast<float>(n);
-      }
-      fftwf_execute(level.forward);
-      std::copy_n(&level.frequency[0][0], 2 * (block + 1),
-                  &level.spectra[c * (block + 1)][0]);
-    }
-    return level;
-  }
 
   void Tile(size_t c, size_t r, size_t block) {
     float* const acc = &history_[c * stride_ + r];
@@ -118,19 +109,9 @@ class Tiling {
       }
       return;
     }
-    const Level& level = levels_[__builtin_ctzll(block / crossover_)];
-    std::copy_n(x, block, level.time);
-    std::fill_n(level.time + block, block, 0.0f);
-    fftwf_execute(level.forward);
-    const float* h = &level.spectra[c * (block + 1)][0];
-    float* f = &level.frequency[0][0];
-    for (size_t k = 0; k < 2 * (block + 1); k += 2) {
-      const float re = f[k] * h[k] - f[k + 1] * h[k + 1];
-      f[k + 1] = f[k] * h[k + 1] + f[k + 1] * h[k];
-      f[k] = re;
-    }
-    fftwf_execute(level.inverse);
-    for (size_t j = 0; j < outputs; ++j) acc[j] += level.time[block + j];
+    Level& level = levels_[__builtin_ctzll(block / crossover_)];
+    level.transform->Apply(
+        x, &level.spectra[c * level.transform->SpectrumFloats()], outputs, acc);
   }
 
   const size_t channels_, length_, crossover_;
@@ -142,29 +123,32 @@ class Tiling {
   float sink_ = 0;
 };
 
-}  // namespace
-
-int main(int argc, char** argv) {
+// The program: NAME CHANNELS LENGTH [CROSSOVER]. Checks its answers, then
+// prints ns per token and channel of five runs. Blocks below CROSSOVER (64) are
+// direct sums, which the compiler vectorises over time.
+template <typename Transform>
+int Main(const char* name, int argc, char** argv) {
   if (argc < 3) {
-    fprintf(stderr, "usage: rival_fftw CHANNELS LENGTH [CROSSOVER]\n");
+    fprintf(stderr, "usage: %s CHANNELS LENGTH [CROSSOVER]\n", name);
     return 2;
   }
   const size_t channels = strtoull(argv[1], nullptr, 10);
   const size_t length = strtoull(argv[2], nullptr, 10);
   const size_t crossover = argc > 3 ? strtoull(argv[3], nullptr, 10) : 64;
-  if (channels == 0 || length < 2 || crossover == 0 ||
+  if (channels == 0 || length < 2 || crossover < 8 ||
       (crossover & (crossover - 1)) != 0) {
     fprintf(stderr,
-            "rival_fftw: expected channels >= 1, length >= 2, a power of two "
-            "to cross at\n");
+            "%s: expected channels >= 1, length >= 2, a power of two from 8 "
+            "up to cross at\n",
+            name);
     return 2;
   }
-  Tiling tiling(channels, length, crossover);
+  Tiling<Transform> tiling(channels, length, crossover);
   std::vector<float> outputs(channels * length);
   tiling.Run(&outputs);
   const double error = tiling.Error(outputs);
   if (!(error < 2e-6)) {
-    fprintf(stderr, "rival_fftw: off by %.2e of max |y|\n", error);
+    fprintf(stderr, "%s: off by %.2e of max |y|\n", name, error);
     return 1;
   }
   std::vector<double> ns;
@@ -177,10 +161,11 @@ int main(int argc, char** argv) {
   }
   std::sort(ns.begin(), ns.end());
   printf(
-      "fftw contiguous  C=%zu L=%zu crossover=%zu  %.2f ns per token and "
-      "channel "
+      "%s  C=%zu L=%zu crossover=%zu  %.2f ns per token and channel "
       "(%.2f .. %.2f), error %.1e%s\n",
-      channels, length, crossover, ns[2], ns[0], ns[4], error,
+      name, channels, length, crossover, ns[2], ns[0], ns[4], error,
       tiling.sink() == 0 ? " " : "");
   return 0;
 }
+
+}  // namespace rivals
