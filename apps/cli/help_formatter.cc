@@ -89,13 +89,24 @@ std::string HelpFormatter::make_option(const CLI::Option* option,
     if (!value.empty()) line += " " + value;
   }
   std::string description = option->get_description();
-  const std::string standard = option->get_default_str();
+  std::string standard = option->get_default_str();
+  // A list, which is written without the brackets.
+  if (option->get_items_expected_max() > 1 && standard.size() >= 2 &&
+      standard.front() == '[' && standard.back() == ']') {
+    standard = standard.substr(1, standard.size() - 2);
+  }
   if (!standard.empty()) {
     description += fmt::format(" (default: {})", standard);
   } else if (option->get_required() && !is_positional) {
     description += " (required)";
   }
   AppendWrapped(description, line.size(), &line);
+  return line;
+}
+
+std::string HelpFormatter::make_subcommand(const CLI::App* command) const {
+  std::string line = "  " + command->get_name();
+  AppendWrapped(command->get_description(), line.size(), &line);
   return line;
 }
 

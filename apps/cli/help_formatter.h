@@ -16,6 +16,7 @@ class HelpFormatter : public CLI::Formatter {
                         CLI::AppFormatMode mode) const override;
   std::string make_option(const CLI::Option* option,
                           bool is_positional) const override;
+  std::string make_subcommand(const CLI::App* command) const override;
   std::string make_usage(const CLI::App* app, std::string name) const override;
 };
 
