@@ -53,6 +53,13 @@ bool WholeNumber(const Json& value, int64_t* out) {
   return true;
 }
 
+// Most fields are names of ours, but some come from the file: whatever stands
+// in them, a message stays one line.
+std::string FieldName(std::string_view field) {
+  std::string quoted = Quoted(field, 200);
+  return quoted.size() == field.size() + 2 ? std::string(field) : quoted;
+}
+
 }  // namespace
 
 struct ConfigJson::Rep {
@@ -85,7 +92,7 @@ Status ConfigJson::Wrong(std::string_view field,
                          std::string_view expected) const {
   const Json* value = Locate(rep_->root, field);
   return InvalidInput(fmt::format(
-      "{}: {} is {}, expected {}", file_, field,
+      "{}: {} is {}, expected {}", file_, FieldName(field),
       value == nullptr ? "missing" : DescribeJson(*value), expected));
 }
 

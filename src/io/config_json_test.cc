@@ -51,6 +51,8 @@ TEST(ConfigJsonTest, WrongFieldsAreSentences) {
                  "on");
   ExpectSentence(config.GetIntOr("e", 1, 0, INT64_MAX), "e is 1e+300");
   ExpectSentence(config.GetNumberOr("o", 1), "o is an object, expected a num");
+  ExpectSentence(config.GetString("with\nnewline"),
+                 "\"with\\x0anewline\" is missing");
   ExpectSentence(config.GetBool("k"), "k is 3, expected true or false");
   ExpectSentence(config.GetString("k"), "k is 3, expected a string");
   ExpectSentence(config.GetChoiceOr("n", "a", {"a", "b"}),
