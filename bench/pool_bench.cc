@@ -43,8 +43,11 @@ PoolResult RunPool(size_t threads, size_t calls) {
   ThreadPool pool(threads);
   result.threads = pool.NumThreads();
   if (result.threads < 2) return result;
-  const std::vector<double> together =
-      Times(calls, [&] { Together(pool); });  // Wakes them, too.
+  // Wakes them; and at first the system may have put threads on one processor
+  // that will get one each.
+  const Stopwatch warm;
+  while (warm.Seconds() < 0.05) Together(pool);
+  const std::vector<double> together = Times(calls, [&] { Together(pool); });
   const std::vector<double> empty = Times(calls, [&] {
     pool.ParallelFor(result.threads, 1, [](size_t, size_t, size_t) {});
   });

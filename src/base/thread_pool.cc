@@ -42,6 +42,11 @@ constexpr int kSpins = 4000;
 // microseconds come several times a step.
 constexpr int kSpinsPerYield = 2000;
 
+// Pauses between the end of a thread's own share and its look at those of
+// others: mostly all are done a moment later, and looking takes a cache line
+// away from its owner, who must fetch it back on the way into the next job.
+constexpr int kPausesBeforeHelp = 8;
+
 void Pause() {
 #if defined(__x86_64__) || defined(__i386__)
   _mm_pause();
@@ -100,7 +105,18 @@ void ThreadPool::Run(size_t n, size_t grain, Call call,
   due_ += shares * chunks;
   job_.word.store(word);  // Publishes the job.
   WakeWorkers(shares);
-  Work(word, 0);
+  // What the caller does itself is not worth a trip of the counter's line.
+  due_ -= WorkShare(word, 0, 0);
+  for (int i = 0;
+       i < kPausesBeforeHelp && done_.load(std::memory_order_acquire) != due_;
+       ++i) {
+    Pause();
+  }
+  for (size_t share = 1;
+       share < shares && done_.load(std::memory_order_acquire) != due_;
+       ++share) {
+    due_ -= WorkShare(word, share, 0);
+  }
   for (int spin = 0; done_.load(std::memory_order_acquire) != due_; ++spin) {
     if (spin < spins_) {
       PauseOrYield(spin);
@@ -135,6 +151,10 @@ void ThreadPool::Work(uint64_t word, size_t worker) noexcept {
     const uint64_t done = WorkShare(word, share, worker);
     // Counted once a share; the caller sees the work of all who counted.
     if (done != 0) done_.fetch_add(done, std::memory_order_release);
+    for (int pause = 0; i == 0 && pause < kPausesBeforeHelp; ++pause) {
+      if (job_.word.load(std::memory_order_relaxed) != word) return;  // Over.
+      Pause();
+    }
   }
 }
 
