@@ -3,11 +3,14 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <numeric>
 #include <random>
 
+#include "base/aligned_buffer.h"
 #include "conv/online_convolution.h"
+#include "kernels/dense.h"
 
 namespace lcsm::bench {
 namespace {
@@ -73,6 +76,27 @@ double AmortisedMixerMs(conv::OnlineConvolution& convolution,
   return total;
 }
 
+// Median milliseconds in which the pool's threads read `bytes` bytes and only
+// add them up.
+StatusOr<double> FloorMs(size_t bytes, ThreadPool& pool) {
+  constexpr size_t kUnit = 1024;
+  const size_t units = bytes / sizeof(float) / kUnit + 1;
+  LCSM_ASSIGN_OR_RETURN(FloatBuffer memory,
+                        FloatBuffer::Allocate(units * kUnit, "bytes to read"));
+  std::fill_n(memory.data(), memory.size(), 1.0f);
+  std::vector<double> ms;
+  std::atomic<float> sink{0};
+  for (size_t repeat = 0; repeat < 101; ++repeat) {
+    const Stopwatch watch;
+    pool.ParallelFor(units, 16, [&](size_t begin, size_t end, size_t) {
+      sink = GetDenseKernels().sum(memory.data() + begin * kUnit,
+                                   (end - begin) * kUnit);
+    });
+    ms.push_back(1e3 * watch.Seconds());
+  }
+  return Quantile(ms, 0.5);
+}
+
 }  // namespace
 
 StatusOr<ModelResult> RunModel(const Model& model, const ModelCase& wanted,
@@ -102,6 +126,8 @@ StatusOr<ModelResult> RunModel(const Model& model, const ModelCase& wanted,
                         model.Prepare({horizon, wanted.plan}, pool, nullptr));
   result.prepare_seconds = prepare.Seconds();
   result.plan = prepared->plan().Print();
+  result.step_bytes = info.step_bytes;
+  LCSM_ASSIGN_OR_RETURN(result.floor_ms, FloorMs(info.step_bytes, pool));
   const conv::Plan& plan = prepared->plan();
   LCSM_ASSIGN_OR_RETURN(std::unique_ptr<ModelState> state,
                         prepared->NewState(pool));
@@ -151,6 +177,10 @@ StatusOr<ModelResult> RunModel(const Model& model, const ModelCase& wanted,
         (row.mixer_ms_amortised + row.step_without_mixers_ms.mean);
     result.positions.push_back(row);
   }
+  // Once more: the first time may have met a neighbour in the shared cache.
+  LCSM_ASSIGN_OR_RETURN(const double floor_after,
+                        FloorMs(info.step_bytes, pool));
+  result.floor_ms = std::min(result.floor_ms, floor_after);
   return result;
 }
 

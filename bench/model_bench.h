@@ -45,6 +45,11 @@ struct PositionResult {
 struct ModelResult {
   std::string plan;
   double prepare_seconds = 0;
+  // The bytes of matrices that a step reads, and the median time in which the
+  // same threads read as many and only add them up: what a step without mixers
+  // cannot go below.
+  size_t step_bytes = 0;
+  double floor_ms = 0;
   std::vector<PositionResult> positions;
 };
 

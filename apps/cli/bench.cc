@@ -359,7 +359,7 @@ int RunModelBench(const ModelOptions& options) {
     name = model->info().name;
   } else {
     StatusOr<std::shared_ptr<const Model>> made =
-        MakeSyntheticModel(options.shape, 1);
+        MakeSyntheticModel(options.shape, 1, ToWeightFormat(options.model));
     if (!made.ok()) return Fail(made.status());
     model = *made;
   }
@@ -383,11 +383,14 @@ int RunModelBench(const ModelOptions& options) {
   if (!result.ok()) return Fail(result.status());
 
   std::string table = fmt::format(
-      "{}: {}, {} threads; prepared in {:.1f} s\n{:>9} {:>9} {:>9} {:>9} {:>9} "
+      "{}: {}, {} threads; prepared in {:.1f} s\n"
+      "each step reads {} of matrices ({}), which takes {:.4f} ms by itself\n"
+      "{:>9} {:>9} {:>9} {:>9} {:>9} "
       "| {:>9} {:>9} | {:>9} {:>7}\n",
       name, result->plan, pool.NumThreads(), result->prepare_seconds,
-      "position", "mean ms", "p50", "p99", "max", "no mixers", "p50",
-      "mixers ms", "share");
+      HumanBytes(result->step_bytes), model->info().weight_format,
+      result->floor_ms, "position", "mean ms", "p50", "p99", "max", "no mixers",
+      "p50", "mixers ms", "share");
   Json rows = Json::array();
   for (const bench::PositionResult& row : result->positions) {
     table += fmt::format(
@@ -414,6 +417,9 @@ int RunModelBench(const ModelOptions& options) {
                      {"steps", options.steps},
                      {"rounds", options.rounds},
                      {"prepare_seconds", result->prepare_seconds},
+                     {"weights", model->info().weight_format},
+                     {"step_bytes", result->step_bytes},
+                     {"floor_ms", result->floor_ms},
                      {"peak_rss_bytes", PeakRssBytes()},
                      {"results", rows}};
   return Finish(table, json, options.json_file, "", "");

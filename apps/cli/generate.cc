@@ -269,6 +269,7 @@ RunFigures MakeFigures(const GenerateArguments& arguments, const Setup& setup,
       arguments.execution.tau.empty() ? "hybrid" : arguments.execution.tau;
   figures.schedule = arguments.execution.schedule;
   figures.plan = setup.prepared->plan().Print();
+  figures.weights = setup.loaded.model->info().weight_format;
   figures.simd_target = SimdTarget();
   figures.threads = setup.pool->NumThreads();
   figures.seed = setup.settings.seed;

@@ -120,6 +120,9 @@ std::string ToText(const Report& report) {
       {"end of sequence",
        info.eos_id < 0 ? "none" : fmt::format("id {}", info.eos_id)},
       {"tokenizer", report.tokenizer},
+      {"read by each step",
+       fmt::format("{} of matrices, {}", HumanBytes(info.step_bytes),
+                   info.weight_format)},
       {"tensors", fmt::format("{}, {} ({} of files)", report.tensors,
                               HumanBytes(report.tensor_bytes),
                               HumanBytes(report.file_bytes))},
@@ -153,6 +156,8 @@ std::string ToJson(const Report& report) {
       {"tensor_bytes", report.tensor_bytes},
       {"file_bytes", report.file_bytes},
       {"weight_bytes", info.weight_bytes},
+      {"weight_format", info.weight_format},
+      {"step_bytes", info.step_bytes},
   };
   Json details = Json::object();
   for (const auto& [label, value] : info.details) details[label] = value;

@@ -60,6 +60,12 @@ void AddModelOption(CLI::App& app, ModelOption& option) {
             return text.empty() ? "is empty, expected a folder or a name" : "";
           },
           ""));
+  app.add_option("--weights", option.weights,
+                 "The blocks' matrices in memory: f32 is exact, bf16 and int8 "
+                 "round them and are faster")
+      ->type_name("FORMAT")
+      ->check(CLI::IsMember({"f32", "bf16", "int8"}))
+      ->capture_default_str();
 }
 
 void AddExecutionOptions(CLI::App& app, ExecutionOptions& options) {
@@ -116,10 +122,16 @@ conv::PlanOptions ToPlanOptions(const ExecutionOptions& options) {
   return plan;
 }
 
+WeightFormat ToWeightFormat(const ModelOption& option) {
+  // The parser let only known names through.
+  return WeightFormatFromName(option.weights).value_or(WeightFormat::kFloat32);
+}
+
 StatusOr<LoadedModel> LoadNamedModel(const ModelOption& option) {
   LoadedModel loaded;
   LCSM_ASSIGN_OR_RETURN(loaded.folder, FindModel(option.model));
-  LCSM_ASSIGN_OR_RETURN(loaded.model, LoadModel(loaded.folder));
+  LCSM_ASSIGN_OR_RETURN(loaded.model,
+                        LoadModel(loaded.folder, ToWeightFormat(option)));
   return loaded;
 }
 

@@ -8,14 +8,16 @@
 
 #include "conv/problem.h"
 #include "io/tokenizer.h"
+#include "kernels/dense_weights.h"
 #include "lcsm/status.h"
 #include "runtime/model.h"
 
 namespace lcsm::cli {
 
-// --model.
+// --model, --weights.
 struct ModelOption {
   std::string model;  // Empty: the model in the box.
+  std::string weights = "f32";
 };
 void AddModelOption(CLI::App& app, ModelOption& option);
 
@@ -36,6 +38,7 @@ struct LoadedModel {
   std::string folder;
   std::shared_ptr<const Model> model;
 };
+WeightFormat ToWeightFormat(const ModelOption& option);
 StatusOr<LoadedModel> LoadNamedModel(const ModelOption& option);
 
 // A whole number written in digits alone: CLI11 reads "-1" as the largest one.

@@ -52,6 +52,7 @@ Status WriteStats(const RunFigures& figures, const std::string& path) {
       {"method", figures.method},
       {"tau", figures.tau},
       {"schedule", figures.schedule},
+      {"weights", figures.weights},
       {"threads", figures.threads},
       {"simd_target", figures.simd_target},
       {"seed", figures.seed},

@@ -15,6 +15,7 @@ struct RunFigures {
   std::string model;
   std::string method, tau, schedule;  // As asked for; the plan says what came.
   std::string plan;
+  std::string weights;  // Format of the matrices of blocks.
   std::string simd_target;
   size_t threads = 0;
   uint64_t seed = 0;

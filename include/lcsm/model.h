@@ -23,7 +23,8 @@ class Model {
   // `folder` holds a Hugging Face style model: config.json and weights as
   // safetensors. Everything is checked here: names, shapes, types, finite
   // values.
-  static StatusOr<Model> Load(const std::string& folder);
+  static StatusOr<Model> Load(const std::string& folder,
+                              const LoadOptions& options = {});
 
   const ModelInfo& info() const;
 

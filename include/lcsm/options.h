@@ -41,6 +41,17 @@ enum class Schedule {
   kPerLayer,      // Within each layer's step, on the calling thread.
 };
 
+// What the matrices of a model's blocks are kept as while it is loaded.
+enum class WeightFormat {
+  kFloat32,  // As they are.
+  kBf16,     // Rounded to 8 significant bits: half the bytes, less time a step.
+  kInt8,     // Rounded to 1/127 of each row's largest: a quarter of the bytes.
+};
+
+struct LoadOptions {
+  WeightFormat weights = WeightFormat::kFloat32;
+};
+
 // Made by value, cheap; checked when a session or convolution is made.
 struct ExecutionOptions {
   // At most 1024; 0: one for each processor. Never changes any output.
@@ -103,7 +114,7 @@ struct ModelInfo {
   size_t max_length = 0;    // Positions a sequence may have.
   int32_t eos_id = -1;      // -1: none.
   size_t parameters = 0;
-  size_t weight_bytes = 0;
+  size_t weight_bytes = 0;  // In memory, in the format that was asked for.
   // Everything worth showing to a person, as label and value.
   std::vector<std::pair<std::string, std::string>> details;
 };

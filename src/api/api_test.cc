@@ -152,6 +152,20 @@ TEST(SessionFacade, GeneratesStopsAndFillsUp) {
   EXPECT_FALSE(session->Step(7).ok());
 }
 
+TEST(ModelApi, WeightsInFewerBits) {
+  const auto exact = lcsm::Model::Load(kFolder);
+  ASSERT_TRUE(exact.ok());
+  const auto small =
+      lcsm::Model::Load(kFolder, {.weights = lcsm::WeightFormat::kInt8});
+  ASSERT_TRUE(small.ok()) << small.status().message();
+  EXPECT_LT(small->info().weight_bytes, exact->info().weight_bytes);
+  EXPECT_LT(small->EstimateMemoryBytes({.max_length = 64}).value(),
+            exact->EstimateMemoryBytes({.max_length = 64}).value());
+  const auto none = lcsm::Model::Load(
+      kFolder, {.weights = static_cast<lcsm::WeightFormat>(9)});
+  EXPECT_EQ(none.status().code(), lcsm::StatusCode::kInvalidInput);
+}
+
 TEST(ModelFacade, ErrorsAreSentences) {
   const auto missing = lcsm::Model::Load("/nonexistent/folder");
   ASSERT_FALSE(missing.ok());

@@ -10,9 +10,22 @@ namespace lcsm {
 inline namespace v0 {
 
 StatusOr<std::shared_ptr<const Engine>> Engine::Load(
-    const std::string& folder) {
+    const std::string& folder, const LoadOptions& options) {
   std::shared_ptr<Engine> engine(new Engine());
-  LCSM_ASSIGN_OR_RETURN(engine->model_, LoadModel(folder));
+  api::EngineWeightFormat format = api::EngineWeightFormat::kFloat32;
+  switch (options.weights) {
+    case v0::WeightFormat::kFloat32:
+      break;
+    case v0::WeightFormat::kBf16:
+      format = api::EngineWeightFormat::kBf16;
+      break;
+    case v0::WeightFormat::kInt8:
+      format = api::EngineWeightFormat::kInt8;
+      break;
+    default:
+      return InvalidInput("LoadOptions::weights is no known format");
+  }
+  LCSM_ASSIGN_OR_RETURN(engine->model_, LoadModel(folder, format));
   const auto& info = engine->model_->info();
   auto tokenizer = io::LoadTokenizer(folder, info.vocab);
   engine->tokenizer_status_ = tokenizer.status();

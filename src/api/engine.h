@@ -8,6 +8,7 @@
 
 #include "conv/problem.h"
 #include "io/tokenizer.h"
+#include "kernels/dense_weights.h"
 #include "runtime/generator.h"
 #include "runtime/model.h"
 
@@ -21,6 +22,7 @@ using EngineFinishReason = ::lcsm::FinishReason;
 using EngineHooks = ::lcsm::GenerateHooks;
 using EngineSample = ::lcsm::GeneratedSample;
 using EnginePrepareOptions = ::lcsm::PrepareOptions;
+using EngineWeightFormat = ::lcsm::WeightFormat;
 using EnginePreparedModel = ::lcsm::PreparedModel;
 
 }  // namespace lcsm::api
@@ -38,7 +40,7 @@ inline namespace v0 {
 class Engine {
  public:
   static StatusOr<std::shared_ptr<const Engine>> Load(
-      const std::string& folder);
+      const std::string& folder, const LoadOptions& options);
 
   const api::EngineModel& model() const { return *model_; }
   const ModelInfo& info() const { return info_; }

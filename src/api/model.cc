@@ -12,10 +12,11 @@ inline namespace v0 {
 Model::Model(std::shared_ptr<const Engine> engine)
     : engine_(std::move(engine)) {}
 
-StatusOr<Model> Model::Load(const std::string& folder) {
+StatusOr<Model> Model::Load(const std::string& folder,
+                            const LoadOptions& options) {
   return api::NoThrow([&]() -> StatusOr<Model> {
     LCSM_ASSIGN_OR_RETURN(std::shared_ptr<const Engine> engine,
-                          Engine::Load(folder));
+                          Engine::Load(folder, options));
     return Model(std::move(engine));
   });
 }

@@ -8,6 +8,9 @@
 #define HWY_TARGET_INCLUDE "kernels/dense.cc"
 #include "hwy/foreach_target.h"  // Compiles this file once a target.
 // After foreach_target.
+#include "kernels/cpu/dense_packed-inl.h"
+#include "kernels/cpu/dense_sums-inl.h"
+
 #include "hwy/cache_control.h"
 #include "hwy/highway.h"
 
@@ -17,66 +20,6 @@ namespace HWY_NAMESPACE {
 namespace {
 
 namespace hn = hwy::HWY_NAMESPACE;
-
-using FloatTag = hn::ScalableTag<float>;
-using FloatVec = hn::Vec<FloatTag>;
-
-// Tokens of a panel: with 256 inputs 24 KiB, so that a panel stays in L1 while
-// the rows pass by; each row is read from further away once a panel.
-constexpr size_t kTokenPanel = 24;
-// Tokens of a register tile: 4 rows x 3 tokens are 12 accumulators, with 3
-// inputs and one weight all 16 registers of AVX2.
-constexpr size_t kTokenTile = 3;
-
-#if HWY_TARGET == HWY_SCALAR
-
-struct QuadVec {
-  float v[4];
-};
-HWY_INLINE QuadVec SumOfEach(FloatVec a, FloatVec b, FloatVec c, FloatVec e) {
-  return {{hn::GetLane(a), hn::GetLane(b), hn::GetLane(c), hn::GetLane(e)}};
-}
-HWY_INLINE void StoreQuad(QuadVec q, float* out) {
-  std::copy(q.v, q.v + 4, out);
-}
-
-#else
-
-using QuadTag = hn::Full128<float>;
-using QuadVec = hn::Vec<QuadTag>;
-
-// Halves until four lanes are left. The order of the additions is part of an
-// output's bits, so all tiles come through here.
-template <class D>
-HWY_INLINE QuadVec FoldToQuad(D d, hn::Vec<D> v) {
-  if constexpr (hn::MaxLanes(D()) <= 4) {
-    return v;
-  } else {
-    const hn::Half<D> half;
-    return FoldToQuad(half,
-                      hn::Add(hn::LowerHalf(half, v), hn::UpperHalf(half, v)));
-  }
-}
-
-// The lane sums of four accumulators side by side: a transpose on the way
-// costs a quarter of four separate sums.
-HWY_INLINE QuadVec SumOfEach(FloatVec a, FloatVec b, FloatVec c, FloatVec e) {
-  const FloatTag d;
-  const QuadTag q;
-  const QuadVec qa = FoldToQuad(d, a), qb = FoldToQuad(d, b);
-  const QuadVec qc = FoldToQuad(d, c), qe = FoldToQuad(d, e);
-  const QuadVec ab =
-      hn::Add(hn::InterleaveLower(q, qa, qb), hn::InterleaveUpper(q, qa, qb));
-  const QuadVec ce =
-      hn::Add(hn::InterleaveLower(q, qc, qe), hn::InterleaveUpper(q, qc, qe));
-  return hn::Add(hn::ConcatLowerLower(q, ce, ab),
-                 hn::ConcatUpperUpper(q, ce, ab));
-}
-HWY_INLINE void StoreQuad(QuadVec q, float* out) {
-  hn::StoreU(q, QuadTag(), out);
-}
-
-#endif  // HWY_TARGET == HWY_SCALAR
 
 // Four rows whose dot products are ready: adds what is left of `in` behind
 // whole registers, then the bias, and stores the first `rows` of them.
@@ -115,11 +58,13 @@ constexpr size_t kAhead = 1024;
 //
 // Eight rows in memory order are one stretch, but they are read as eight
 // streams, too short for the hardware's prefetchers; asking for the stretch
-// line by line, some way ahead, lifts reading from L3 from 65 to 76 of the 78
-// GB/s that a plain sum of the same bytes reaches (Zen 3, 256 columns). Long
-// rows are better left to the hardware (66 GB/s at 1024 columns, 60 with
-// this); asking for the same columns of the next eight rows is a disaster
-// there (7 GB/s), because rows 4 KiB apart share one set of L1.
+// line by line, some way ahead, lifts reading from L3 from 65 to 76 of the 80
+// GB/s that a plain sum of the same bytes reaches (Zen 3, 256 columns, 6 MB).
+// That is L3 at its best; at 25 MB, which other guests' data push out, sum and
+// product fall alike (50 and 46 GB/s, docs/runtime.md). Long rows are better
+// left to the hardware (66 GB/s at 1024 columns, 60 with this); asking for the
+// same columns of the next eight rows is a disaster there (7 GB/s), because
+// rows 4 KiB apart share one set of L1.
 HWY_INLINE void EightRows(const float* HWY_RESTRICT w, size_t in,
                           const float* HWY_RESTRICT x, const float* bias,
                           float* HWY_RESTRICT y) {
@@ -245,6 +190,23 @@ HWY_NOINLINE void Dense(const float* w, const float* bias, size_t in,
   }
 }
 
+HWY_NOINLINE float Sum(const float* x, size_t n) {
+  const FloatTag d;
+  const size_t lanes = hn::Lanes(d);
+  FloatVec a = hn::Zero(d), b = a, c = a, e = a;
+  size_t i = 0;
+  for (; i + 4 * lanes <= n; i += 4 * lanes) {
+    a = hn::Add(a, hn::LoadU(d, x + i));
+    b = hn::Add(b, hn::LoadU(d, x + i + lanes));
+    c = hn::Add(c, hn::LoadU(d, x + i + 2 * lanes));
+    e = hn::Add(e, hn::LoadU(d, x + i + 3 * lanes));
+  }
+  float sum =
+      hn::GetLane(hn::SumOfLanes(d, hn::Add(hn::Add(a, b), hn::Add(c, e))));
+  for (; i < n; ++i) sum += x[i];
+  return sum;
+}
+
 // Four rows by three registers of columns; rows beyond the last repeat it.
 HWY_NOINLINE void DenseF64(const double* HWY_RESTRICT w, const double* bias,
                            size_t in, size_t rows, const double* HWY_RESTRICT x,
@@ -307,7 +269,7 @@ HWY_NOINLINE void DenseF64(const double* HWY_RESTRICT w, const double* bias,
 
 const DenseKernels* DenseTable() {
   static const DenseKernels table = {hwy::TargetName(HWY_TARGET), Dense,
-                                     DenseF64};
+                                     DensePacked, Sum, DenseF64};
   return &table;
 }
 

@@ -14,6 +14,8 @@
 
 #include <cstddef>
 
+#include "kernels/dense_weights.h"
+
 namespace lcsm {
 
 // Columns of a float64 panel, see DenseKernels::dense_f64. A multiple of every
@@ -33,7 +35,18 @@ struct DenseKernels {
                 size_t row_end, const float* x, size_t x_stride, size_t tokens,
                 float* y, size_t y_stride);
 
-  // The same in float64 for kPanel vectors, transposed: x is [in][kPanel], y is
+  // The same with a matrix in fewer bits. Error of each output against exact
+  // sums with the weights as they were rounded: as above and one rounding more.
+  void (*dense_packed)(const PackedMatrix& w, const float* bias,
+                       size_t row_begin, size_t row_end, const float* x,
+                       size_t x_stride, size_t tokens, float* y,
+                       size_t y_stride);
+
+  // For benchmarks: sum of n floats in no particular order, which takes as long
+  // as reading them.
+  float (*sum)(const float* x, size_t n);
+
+  // `dense` in float64 for kPanel vectors, transposed: x is [in][kPanel], y is
   // [rows][kPanel] (64-byte aligned, not overlapping), w [rows][in].
   void (*dense_f64)(const double* w, const double* bias, size_t in, size_t rows,
                     const double* x, double* y);

@@ -103,6 +103,147 @@ TEST_P(DenseTest, BitsDoNotDependOnTokensOrRowRanges) {
   }
 }
 
+constexpr WeightFormat kSmall[] = {WeightFormat::kBf16, WeightFormat::kInt8};
+
+TEST(DenseWeightsTest, RoundedAsPromised) {
+  std::mt19937 rng(4);
+  for (size_t in : {1, 15, 16, 31, 32, 33, 100}) {
+    for (size_t rows : {1, 7, 8, 9, 20}) {
+      std::vector<float> w = Normal(rows * in, rng);
+      // A row of zeros and, in the first, ties and extremes.
+      if (rows > 2) std::fill_n(w.begin() + 2 * in, in, 0.0f);
+      const float special[] = {0x1.01p0f, 0x1.03p0f, 0x1.010002p0f, -0.0f,
+                               1e-45f,    -3.4e38f,  3.4028234e38f};
+      if (in > 31) std::copy(std::begin(special), std::end(special), &w[3]);
+      for (const WeightFormat format : kSmall) {
+        const auto packed = PackedMatrix::Pack(format, w.data(), in, rows);
+        ASSERT_TRUE(packed.ok());
+        EXPECT_EQ(packed->bytes(), PackedMatrix::Bytes(format, in, rows));
+        for (size_t r = 0; r < rows; ++r) {
+          float largest = 0;
+          for (size_t k = 0; k < in; ++k) {
+            largest = std::max(largest, std::abs(w[r * in + k]));
+          }
+          for (size_t k = 0; k < in; ++k) {
+            const double exact = w[r * in + k];
+            const double got = ref::Weight(*packed, r, k);
+            // Half a unit of 8 bits; bfloat16 has float32's subnormals, and
+            // its largest number is 2^-9 below float32's.
+            const double bound = format == WeightFormat::kInt8
+                                     ? largest / 253.9
+                                     : std::abs(exact) * 0x1p-8 + 0x1p-134;
+            ASSERT_LE(std::abs(got - exact), bound)
+                << Name(format) << " " << in << " row " << r << " column " << k;
+          }
+        }
+      }
+    }
+  }
+  const float ties[] = {0x1.01p0f, 0x1.03p0f};  // To even, both ways.
+  const auto packed = PackedMatrix::Pack(WeightFormat::kBf16, ties, 2, 1);
+  EXPECT_EQ(ref::Weight(*packed, 0, 0), 1.0);
+  EXPECT_EQ(ref::Weight(*packed, 0, 1), 0x1.04p0);
+  for (const WeightFormat format :
+       {WeightFormat::kFloat32, WeightFormat::kBf16, WeightFormat::kInt8}) {
+    EXPECT_EQ(WeightFormatFromName(Name(format)), format);
+  }
+  EXPECT_FALSE(WeightFormatFromName("fp8").has_value());
+}
+
+TEST_P(DenseTest, FewerBitsMatchTwin) {
+  std::mt19937 rng(5);
+  const DenseKernels& k = GetDenseKernels();
+  for (const WeightFormat format : kSmall) {
+    for (size_t in : {1, 7, 16, 17, 31, 32, 33, 64, 100, 256}) {
+      for (size_t rows : {1, 3, 4, 5, 7, 8, 9, 12, 17, 33}) {
+        const auto w =
+            PackedMatrix::Pack(format, Normal(rows * in, rng).data(), in, rows);
+        ASSERT_TRUE(w.ok());
+        std::vector<float> rounded(rows * in);
+        for (size_t i = 0; i < rows * in; ++i) {
+          rounded[i] = static_cast<float>(ref::Weight(*w, i / in, i % in));
+        }
+        const std::vector<float> bias = Normal(rows + 1, rng);
+        for (size_t tokens : {1, 2, 3, 4, 5, 25}) {
+          const size_t x_stride = in + 3, y_stride = rows + 5;
+          const std::vector<float> x = Normal(tokens * x_stride + 1, rng);
+          for (const float* b :
+               {static_cast<const float*>(nullptr), bias.data() + 1}) {
+            std::vector<float> y(tokens * y_stride, -7.0f);
+            k.dense_packed(*w, b, 0, rows, x.data() + 1, x_stride, tokens,
+                           y.data(), y_stride);
+            std::vector<double> want(rows), size(rows);
+            for (size_t t = 0; t < tokens; ++t) {
+              ref::Dense(rounded.data(), b, in, rows,
+                         x.data() + 1 + t * x_stride, want.data(), size.data());
+              for (size_t r = 0; r < rows; ++r) {
+                // As for float32, and int8's scale rounds once more here and
+                // once in `rounded`.
+                const double bound =
+                    6e-8 * (6 + 2 * std::sqrt(static_cast<double>(in))) *
+                    size[r];
+                ASSERT_NEAR(y[t * y_stride + r], want[r], bound)
+                    << Name(format) << " " << in << " x " << rows << " token "
+                    << t << " row " << r;
+              }
+              for (size_t r = rows; r < y_stride; ++r) {
+                ASSERT_EQ(y[t * y_stride + r], -7.0f) << "wrote past the rows";
+              }
+            }
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST_P(DenseTest, BitsOfFewerBitsDoNotDependOnTokensOrRowRanges) {
+  std::mt19937 rng(6);
+  const DenseKernels& k = GetDenseKernels();
+  for (const WeightFormat format : kSmall) {
+    for (size_t in : {5, 48, 100, 256}) {
+      const size_t rows = 37, tokens = 29;
+      const auto w =
+          PackedMatrix::Pack(format, Normal(rows * in, rng).data(), in, rows);
+      ASSERT_TRUE(w.ok());
+      const std::vector<float> bias = Normal(rows, rng);
+      const std::vector<float> x = Normal(tokens * in, rng);
+      std::vector<float> one(tokens * rows);
+      for (size_t t = 0; t < tokens; ++t) {
+        k.dense_packed(*w, bias.data(), 0, rows, x.data() + t * in, in, 1,
+                       one.data() + t * rows, rows);
+      }
+      for (size_t cut : {1, 2, 3, 5, 8, 11, 36}) {
+        for (size_t together : {1, 2, 3, 4, 7, 24, 29}) {
+          std::vector<float> y(tokens * rows, -7.0f);
+          for (size_t t = 0; t < tokens; t += together) {
+            const size_t n = std::min(together, tokens - t);
+            k.dense_packed(*w, bias.data(), cut, rows, x.data() + t * in, in, n,
+                           y.data() + t * rows, rows);
+            for (size_t r = 0; r < cut; ++r) {
+              ASSERT_EQ(y[t * rows + r], -7.0f) << "wrote before the range";
+            }
+            k.dense_packed(*w, bias.data(), 0, cut, x.data() + t * in, in, n,
+                           y.data() + t * rows, rows);
+          }
+          ASSERT_EQ(std::memcmp(y.data(), one.data(), y.size() * sizeof(float)),
+                    0)
+              << Name(format) << " in " << in << " cut " << cut << " together "
+              << together;
+        }
+      }
+    }
+  }
+}
+
+TEST_P(DenseTest, Sum) {
+  for (size_t n : {0, 1, 7, 32, 33, 100, 1024}) {
+    std::vector<float> x(n + 1, 0.5f);
+    x[0] = 3;
+    EXPECT_EQ(GetDenseKernels().sum(x.data() + 1, n), 0.5f * n);
+  }
+}
+
 TEST_P(DenseTest, Float64Panels) {
   std::mt19937 rng(3);
   std::normal_distribution<double> normal;

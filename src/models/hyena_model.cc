@@ -24,6 +24,8 @@ ModelInfo MakeInfo(const HyenaWeights& weights, const std::string& name) {
   info.eos_id = config.eos_id;
   info.parameters = weights.parameters();
   info.weight_bytes = weights.bytes();
+  info.step_bytes = weights.step_bytes();
+  info.weight_format = Name(weights.format());
   const auto add = [&info](const char* label, std::string value) {
     info.details.emplace_back(label, std::move(value));
   };
@@ -39,6 +41,10 @@ ModelInfo MakeInfo(const HyenaWeights& weights, const std::string& name) {
                            : "none");
   if (config.normalized) add("filter norm", "L1 over channels");
   if (config.order > 2) add("filter layout", Name(config.layout));
+  add("matrices of blocks",
+      weights.format() == WeightFormat::kFloat32
+          ? "f32"
+          : fmt::format("{}, rounded when loaded", Name(weights.format())));
   add("head", weights.tied_head() ? "tied to the embedding" : "its own");
   const std::vector<std::string> unused = weights.source().Unused();
   if (!unused.empty()) {

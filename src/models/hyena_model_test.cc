@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <random>
 #include <vector>
@@ -45,8 +46,12 @@ struct TestModel {
 
   explicit TestModel(const HyenaConfig& c, uint64_t seed = 1)
       : config(c), tensors(RandomTensors(c, seed)) {
-    auto weights = HyenaWeights::Bind(config, MakeMapSource(&tensors));
-    EXPECT_TRUE(weights.ok()) << weights.status().message();
+    Bind(WeightFormat::kFloat32);
+  }
+
+  void Bind(WeightFormat format) {
+    auto weights = HyenaWeights::Bind(config, MakeMapSource(&tensors), format);
+    ASSERT_TRUE(weights.ok()) << weights.status().message();
     model = std::make_shared<HyenaModel>(*weights, "test");
   }
 
@@ -271,6 +276,63 @@ TEST(HyenaModelTest, BadInput) {
   const auto cancelled = test.model->Prepare({.horizon = 10, .plan = {}}, pool,
                                              [](double) { return false; });
   EXPECT_EQ(cancelled.status().code(), StatusCode::kCancelled);
+}
+
+// The matrices are rounded beforehand to what each format holds exactly: then
+// a model in fewer bits must answer as the float64 model of these tensors does,
+// which it does only if every matrix is the right one in the right place.
+TEST(HyenaModelTest, FewerBitsAgainstTheOracle) {
+  HyenaConfig config = SmallConfig();
+  config.order = 3;
+  config.width = 35;
+  for (const WeightFormat format : {WeightFormat::kBf16, WeightFormat::kInt8}) {
+    SCOPED_TRACE(Name(format));
+    TestModel test(config);
+    const size_t exact_bytes = test.model->info().weight_bytes;
+    size_t saved = 0, step_bytes = 16 * config.width * sizeof(float);
+    for (auto& [name, tensor] : test.tensors) {
+      const auto ends = [&, &of = name](const char* what) {
+        return of.ends_with(what);
+      };
+      if (!ends("in_proj.weight") && !ends("out_proj.weight") &&
+          !ends("fc1.weight") && !ends("fc2.weight")) {
+        continue;
+      }
+      const size_t rows = tensor.shape[0], in = tensor.shape[1];
+      for (size_t r = 0; r < rows; ++r) {
+        for (size_t k = 0; k < in; ++k) {
+          float& w = tensor.values[r * in + k];
+          // Multiples of a power of two, with 127 of them in each row.
+          const float steps = std::clamp(std::round(w * 256), -127.0f, 127.0f);
+          w = (k == r % in ? 127 : steps) / 256;
+        }
+      }
+      const size_t bytes = PackedMatrix::Bytes(format, in, rows);
+      saved += tensor.values.size() * sizeof(float) - bytes;
+      step_bytes += bytes;
+    }
+    test.Bind(format);
+    const ModelInfo& info = test.model->info();
+    EXPECT_EQ(info.weight_format, Name(format));
+    EXPECT_EQ(info.weight_bytes, exact_bytes - saved);
+    EXPECT_EQ(info.step_bytes, step_bytes);
+    const std::vector<int32_t> tokens = RandomTokens(150, config.vocab, 9);
+    const std::vector<double> want =
+        ReferenceLogits(config, test.tensors, tokens);
+    ThreadPool pool(2);
+    const auto state = test.NewState(pool, tokens.size());
+    const std::vector<float> stepped =
+        RunTokens(*state, config.padded_vocab, tokens, 0);
+    ExpectNear(stepped, want);
+    for (const size_t chunk : {7, 150}) {
+      state->Reset();
+      EXPECT_EQ(RunTokens(*state, config.padded_vocab, tokens, chunk), stepped)
+          << "prefill gives the bits of decoding";
+    }
+    ThreadPool alone(1);
+    const auto other = test.NewState(alone, tokens.size());
+    EXPECT_EQ(RunTokens(*other, config.padded_vocab, tokens, 0), stepped);
+  }
 }
 
 TEST(HyenaModelTest, MemoryIsForetold) {

@@ -4,8 +4,8 @@
 
 #include <algorithm>
 #include <chrono>
+#include <utility>
 
-#include "kernels/dense.h"
 #include "kernels/pointwise.h"
 #include "mixers/gated_convolution.h"
 
@@ -26,8 +26,11 @@ constexpr size_t kHeadTokens = 8;
 // and whole register tiles.
 constexpr size_t kRowUnit = 16;
 
-// Multiply-adds worth handing to another thread: some 2 microseconds.
-constexpr size_t kGrainProducts = 32768;
+// Multiply-adds worth handing to another thread: about a microsecond from L3,
+// five times what a hand-over costs. 32768, rounded up to more, left the output
+// projection of a width of 256 to one thread: 39 of the 278 microseconds that
+// all blocks took on two.
+constexpr size_t kGrainProducts = 16384;
 
 double Seconds(Clock::time_point since) {
   return std::chrono::duration<double>(Clock::now() - since).count();
@@ -52,8 +55,8 @@ StatusOr<std::unique_ptr<HyenaState>> HyenaState::Create(
     std::shared_ptr<const HyenaWeights> weights,
     std::shared_ptr<const conv::PreparedConvolution> convolution,
     ThreadPool& pool) {
-  std::unique_ptr<HyenaState> state(new HyenaState(weights, pool));
-  const HyenaConfig& config = weights->config();
+  std::unique_ptr<HyenaState> state(new HyenaState(std::move(weights), pool));
+  const HyenaConfig& config = state->weights_->config();
   const size_t tokens = BlockTokens(convolution->plan().problem.length);
   const char* const what = "activations";
   const auto allocate = [&](size_t floats, FloatBuffer* out) -> Status {
@@ -68,7 +71,7 @@ StatusOr<std::unique_ptr<HyenaState>> HyenaState::Create(
   LCSM_RETURN_IF_ERROR(allocate(tokens * config.width, &state->update_));
   LCSM_RETURN_IF_ERROR(
       allocate(kHeadTokens * config.padded_vocab, &state->logits_));
-  for (const HyenaLayerWeights& layer : weights->layers()) {
+  for (const HyenaLayerWeights& layer : state->weights_->layers()) {
     LCSM_ASSIGN_OR_RETURN(ShortFirState fir,
                           ShortFirState::Create(layer.short_fir));
     state->fir_.push_back(std::move(fir));
@@ -88,7 +91,7 @@ template <typename Body>
 void HyenaState::SplitRows(size_t n, size_t in, size_t count,
                            Body&& body) noexcept {
   const size_t units = (n + kRowUnit - 1) / kRowUnit;
-  const size_t grain = kGrainProducts / (kRowUnit * in * count) + 1;
+  const size_t grain = kGrainProducts / (kRowUnit * in * count);
   pool_.ParallelFor(units, grain, [&](size_t begin, size_t end, size_t) {
     body(begin * kRowUnit, std::min(n, end * kRowUnit));
   });
@@ -111,14 +114,12 @@ void HyenaState::Normalize(const NormWeights& norm, double eps, size_t first,
 // x += W_out (gates and convolutions of FIR(W_in LN(x))).
 void HyenaState::Mix(const HyenaLayerWeights& w, size_t layer,
                      size_t count) noexcept {
-  const DenseKernels& dense = GetDenseKernels();
   const PointwiseKernels& pointwise = GetPointwiseKernels();
   const HyenaConfig& config = weights_->config();
   const size_t width = config.width, rows = w.in_proj.out;
   Normalize(w.norm1, config.block_norm_eps, 0, count);
   SplitRows(rows, width, count, [&](size_t begin, size_t end) {
-    dense.dense(w.in_proj.weight, w.in_proj.bias, width, begin, end, u_.data(),
-                width, count, streams_.data(), rows);
+    w.in_proj.Apply(begin, end, u_.data(), width, count, streams_.data(), rows);
     fir_[layer].Process(begin, end, count, rows, streams_.data());
   });
   const GatedConvolution gated = {config.order, width,
@@ -126,8 +127,8 @@ void HyenaState::Mix(const HyenaLayerWeights& w, size_t layer,
   gated.Run(*convolution_, pool_, count, streams_.data(), skip_mixers_,
             u_.data(), &times_.mixers);
   SplitRows(width, width, count, [&](size_t begin, size_t end) {
-    dense.dense(w.out_proj.weight, w.out_proj.bias, width, begin, end,
-                u_.data(), width, count, update_.data(), width);
+    w.out_proj.Apply(begin, end, u_.data(), width, count, update_.data(),
+                     width);
     for (size_t t = 0; t < count; ++t) {
       float* const x = x_.data() + t * width + begin;
       pointwise.add(x, update_.data() + t * width + begin, end - begin, x);
@@ -137,22 +138,20 @@ void HyenaState::Mix(const HyenaLayerWeights& w, size_t layer,
 
 // x += W_2 gelu(W_1 LN(x)).
 void HyenaState::Mlp(const HyenaLayerWeights& w, size_t count) noexcept {
-  const DenseKernels& dense = GetDenseKernels();
   const PointwiseKernels& pointwise = GetPointwiseKernels();
   const HyenaConfig& config = weights_->config();
   const size_t width = config.width, inner = config.inner;
   Normalize(w.norm2, config.block_norm_eps, 0, count);
   SplitRows(inner, width, count, [&](size_t begin, size_t end) {
-    dense.dense(w.fc1.weight, w.fc1.bias, width, begin, end, u_.data(), width,
-                count, hidden_.data(), inner);
+    w.fc1.Apply(begin, end, u_.data(), width, count, hidden_.data(), inner);
     for (size_t t = 0; t < count; ++t) {
       float* const h = hidden_.data() + t * inner + begin;
       pointwise.gelu(h, end - begin, h);
     }
   });
   SplitRows(width, inner, count, [&](size_t begin, size_t end) {
-    dense.dense(w.fc2.weight, w.fc2.bias, inner, begin, end, hidden_.data(),
-                inner, count, update_.data(), width);
+    w.fc2.Apply(begin, end, hidden_.data(), inner, count, update_.data(),
+                width);
     for (size_t t = 0; t < count; ++t) {
       float* const x = x_.data() + t * width + begin;
       pointwise.add(x, update_.data() + t * width + begin, end - begin, x);
@@ -188,8 +187,7 @@ void HyenaState::Head(size_t first, size_t count, float* logits) noexcept {
   const LinearWeights& head = weights_->head();
   Normalize(weights_->final_norm(), config.final_norm_eps, first, count);
   SplitRows(head.out, head.in, count, [&](size_t begin, size_t end) {
-    GetDenseKernels().dense(head.weight, nullptr, head.in, begin, end,
-                            u_.data(), head.in, count, logits, head.out);
+    head.Apply(begin, end, u_.data(), head.in, count, logits, head.out);
   });
   times_.head += Seconds(start);
 }

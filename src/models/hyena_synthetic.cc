@@ -57,15 +57,17 @@ StatusOr<HyenaConfig> SyntheticConfig(const std::string& name) {
 }
 
 StatusOr<std::shared_ptr<const Model>> MakeSyntheticModel(
-    const std::string& shape, uint64_t seed) {
+    const std::string& shape, uint64_t seed, WeightFormat format) {
   LCSM_ASSIGN_OR_RETURN(const HyenaConfig config, SyntheticConfig(shape));
-  return MakeSyntheticModel(config, shape, seed);
+  return MakeSyntheticModel(config, shape, seed, format);
 }
 
 StatusOr<std::shared_ptr<const Model>> MakeSyntheticModel(
-    const HyenaConfig& config, const std::string& name, uint64_t seed) {
-  LCSM_ASSIGN_OR_RETURN(std::shared_ptr<const HyenaWeights> weights,
-                        HyenaWeights::Bind(config, MakeRandomSource(seed)));
+    const HyenaConfig& config, const std::string& name, uint64_t seed,
+    WeightFormat format) {
+  LCSM_ASSIGN_OR_RETURN(
+      std::shared_ptr<const HyenaWeights> weights,
+      HyenaWeights::Bind(config, MakeRandomSource(seed), format));
   return std::shared_ptr<const Model>(
       std::make_shared<HyenaModel>(std::move(weights), name));
 }

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "kernels/dense_weights.h"
 #include "lcsm/status.h"
 #include "models/hyena_config.h"
 #include "runtime/model.h"
@@ -24,10 +25,12 @@ StatusOr<HyenaConfig> SyntheticConfig(const std::string& shape);
 // Weights from a fixed generator: the same seed gives the same model
 // everywhere. Error: an unknown shape, memory.
 StatusOr<std::shared_ptr<const Model>> MakeSyntheticModel(
-    const std::string& shape, uint64_t seed);
+    const std::string& shape, uint64_t seed,
+    WeightFormat format = WeightFormat::kFloat32);
 
 // The same for any shape.
 StatusOr<std::shared_ptr<const Model>> MakeSyntheticModel(
-    const HyenaConfig& config, const std::string& name, uint64_t seed);
+    const HyenaConfig& config, const std::string& name, uint64_t seed,
+    WeightFormat format = WeightFormat::kFloat32);
 
 }  // namespace lcsm

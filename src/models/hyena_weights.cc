@@ -5,12 +5,27 @@
 #include <cmath>
 #include <utility>
 
+#include "kernels/dense.h"
+
 namespace lcsm {
 namespace {
 
 constexpr double kPi = 3.14159265358979323846;
 
 }  // namespace
+
+void LinearWeights::Apply(size_t row_begin, size_t row_end, const float* x,
+                          size_t x_stride, size_t tokens, float* y,
+                          size_t y_stride) const noexcept {
+  const DenseKernels& kernels = GetDenseKernels();
+  if (packed != nullptr) {
+    kernels.dense_packed(*packed, bias, row_begin, row_end, x, x_stride, tokens,
+                         y, y_stride);
+  } else {
+    kernels.dense(weight, bias, in, row_begin, row_end, x, x_stride, tokens, y,
+                  y_stride);
+  }
+}
 
 StatusOr<const float*> HyenaWeights::Get(const std::string& name,
                                          const std::vector<size_t>& shape) {
@@ -36,6 +51,25 @@ StatusOr<LinearWeights> HyenaWeights::GetLinear(const std::string& prefix,
   return linear;
 }
 
+StatusOr<LinearWeights> HyenaWeights::GetBlockLinear(const std::string& prefix,
+                                                     size_t in, size_t out) {
+  LCSM_ASSIGN_OR_RETURN(LinearWeights linear, GetLinear(prefix, in, out, true));
+  const size_t float_bytes = in * out * sizeof(float);
+  if (format_ == WeightFormat::kFloat32) {
+    step_bytes_ += float_bytes;
+    return linear;
+  }
+  LCSM_ASSIGN_OR_RETURN(PackedMatrix packed,
+                        PackedMatrix::Pack(format_, linear.weight, in, out));
+  source_->Release(linear.weight, in * out);
+  bytes_ -= float_bytes;
+  bytes_ += packed.bytes();
+  step_bytes_ += packed.bytes();
+  linear.weight = nullptr;
+  linear.packed = std::make_shared<const PackedMatrix>(std::move(packed));
+  return linear;
+}
+
 StatusOr<NormWeights> HyenaWeights::GetNorm(const std::string& prefix) {
   NormWeights norm;
   LCSM_ASSIGN_OR_RETURN(norm.weight, Get(prefix + ".weight", {config_.width}));
@@ -44,9 +78,11 @@ StatusOr<NormWeights> HyenaWeights::GetNorm(const std::string& prefix) {
 }
 
 StatusOr<std::shared_ptr<const HyenaWeights>> HyenaWeights::Bind(
-    const HyenaConfig& config, std::unique_ptr<TensorSource> source) {
+    const HyenaConfig& config, std::unique_ptr<TensorSource> source,
+    WeightFormat format) {
   std::shared_ptr<HyenaWeights> weights(new HyenaWeights);
   weights->config_ = config;
+  weights->format_ = format;
   weights->source_ = std::move(source);
   const size_t width = config.width;
   LCSM_ASSIGN_OR_RETURN(
@@ -64,8 +100,11 @@ StatusOr<std::shared_ptr<const HyenaWeights>> HyenaWeights::Bind(
         weights->head_,
         weights->GetLinear("lm_head", width, config.padded_vocab, false));
   } else {
-    weights->head_ = {weights->embedding_, nullptr, width, config.padded_vocab};
+    weights->head_.weight = weights->embedding_;
+    weights->head_.in = width;
+    weights->head_.out = config.padded_vocab;
   }
+  weights->step_bytes_ += config.padded_vocab * width * sizeof(float);
   return std::shared_ptr<const HyenaWeights>(std::move(weights));
 }
 
@@ -82,7 +121,7 @@ Status HyenaWeights::BindLayer(size_t layer) {
   }
   LCSM_ASSIGN_OR_RETURN(w.norm1, GetNorm(prefix + "norm1"));
   LCSM_ASSIGN_OR_RETURN(w.in_proj,
-                        GetLinear(mixer + "in_proj", width, streams, true));
+                        GetBlockLinear(mixer + "in_proj", width, streams));
   LCSM_ASSIGN_OR_RETURN(
       const float* const fir,
       Get(mixer + "short_filter.weight", {streams, 1, config_.fir_taps}));
@@ -93,12 +132,12 @@ Status HyenaWeights::BindLayer(size_t layer) {
   bytes_ += w.short_fir.bytes();
   LCSM_RETURN_IF_ERROR(BindFilter(mixer + "filter_fn.", &w.filter));
   LCSM_ASSIGN_OR_RETURN(w.out_proj,
-                        GetLinear(mixer + "out_proj", width, width, true));
+                        GetBlockLinear(mixer + "out_proj", width, width));
   LCSM_ASSIGN_OR_RETURN(w.norm2, GetNorm(prefix + "norm2"));
   LCSM_ASSIGN_OR_RETURN(
-      w.fc1, GetLinear(prefix + "mlp.fc1", width, config_.inner, true));
+      w.fc1, GetBlockLinear(prefix + "mlp.fc1", width, config_.inner));
   LCSM_ASSIGN_OR_RETURN(
-      w.fc2, GetLinear(prefix + "mlp.fc2", config_.inner, width, true));
+      w.fc2, GetBlockLinear(prefix + "mlp.fc2", config_.inner, width));
   return OkStatus();
 }
 

@@ -8,7 +8,8 @@
 // and decays that are not stored are computed (model-formats 1.5).
 //
 // Float32 tensors are used where they lie in the mapped file; others are
-// converted once.
+// converted once. On request the matrices of blocks are rounded to fewer bits
+// (kernels/dense_weights.h).
 #pragma once
 
 #include <cstddef>
@@ -19,6 +20,7 @@
 
 #include "base/aligned_buffer.h"
 #include "io/safetensors.h"
+#include "kernels/dense_weights.h"
 #include "lcsm/status.h"
 #include "mixers/short_fir.h"
 #include "models/hyena_config.h"
@@ -27,9 +29,15 @@ namespace lcsm {
 
 // y = W x + b, W [out][in] row-major; bias null for none.
 struct LinearWeights {
+  // Null where `packed` has it.
   const float* weight = nullptr;
   const float* bias = nullptr;
   size_t in = 0, out = 0;
+  std::shared_ptr<const PackedMatrix> packed;
+
+  // DenseKernels::dense for these weights, whatever their format.
+  void Apply(size_t row_begin, size_t row_end, const float* x, size_t x_stride,
+             size_t tokens, float* y, size_t y_stride) const noexcept;
 };
 
 struct NormWeights {
@@ -68,6 +76,9 @@ class TensorSource {
   virtual StatusOr<const float*> Get(const std::string& name,
                                      const std::vector<size_t>& shape,
                                      bool check_finite) = 0;
+  // Tells that nobody will read a tensor again that was handed out: its memory
+  // may go where it is a copy, and its pages where it is mapped.
+  virtual void Release(const float* data, size_t elements) {}
   // Not ok once what was handed out is no longer what it was.
   virtual Status CheckIntact() const = 0;
   virtual std::vector<std::string> Unused() const = 0;
@@ -83,10 +94,14 @@ std::unique_ptr<TensorSource> MakeRandomSource(uint64_t seed);
 // Immutable; may be shared by threads.
 class HyenaWeights {
  public:
-  // Errors: tensors that are missing, of another shape than the config says,
-  // or not finite; attention layers.
+  // `format` is that of the matrices of blocks (projections and MLP), which are
+  // nearly all that a step reads; embedding, head, norms, short FIRs and the
+  // filters' networks stay float32. Errors: tensors that are missing, of
+  // another shape than the config says, or not finite; attention layers;
+  // memory.
   static StatusOr<std::shared_ptr<const HyenaWeights>> Bind(
-      const HyenaConfig& config, std::unique_ptr<TensorSource> source);
+      const HyenaConfig& config, std::unique_ptr<TensorSource> source,
+      WeightFormat format = WeightFormat::kFloat32);
 
   const HyenaConfig& config() const { return config_; }
   const float* embedding() const { return embedding_; }  // [padded_vocab][D]
@@ -94,18 +109,24 @@ class HyenaWeights {
   const NormWeights& final_norm() const { return final_norm_; }
   const std::vector<HyenaLayerWeights>& layers() const { return layers_; }
   bool tied_head() const { return head_.weight == embedding_; }
+  WeightFormat format() const { return format_; }
 
   // Trained numbers, without z, t and deltas.
   size_t parameters() const { return parameters_; }
   // Of everything that steps and filters read but z and t, of which a horizon
   // of n positions reads PositionBytes(n).
   size_t bytes() const { return bytes_; }
+  // Of the matrices that each step reads: blocks and head.
+  size_t step_bytes() const { return step_bytes_; }
   size_t PositionBytes(size_t positions) const;
   const TensorSource& source() const { return *source_; }
 
  private:
   HyenaWeights() = default;
   Status BindLayer(size_t layer);
+  // A matrix of a block, in format_.
+  StatusOr<LinearWeights> GetBlockLinear(const std::string& prefix, size_t in,
+                                         size_t out);
   Status BindFilter(const std::string& prefix, HyenaFilterWeights* filter);
   Status BindPositions(const std::string& prefix, HyenaFilterWeights* filter);
   Status BindDeltas(const std::string& prefix, HyenaFilterWeights* filter);
@@ -116,6 +137,7 @@ class HyenaWeights {
   StatusOr<NormWeights> GetNorm(const std::string& prefix);
 
   HyenaConfig config_;
+  WeightFormat format_ = WeightFormat::kFloat32;
   std::unique_ptr<TensorSource> source_;
   const float* embedding_ = nullptr;
   LinearWeights head_;
@@ -125,6 +147,7 @@ class HyenaWeights {
   FloatBuffer deltas_;
   size_t parameters_ = 0;
   size_t bytes_ = 0;
+  size_t step_bytes_ = 0;
 };
 
 }  // namespace lcsm

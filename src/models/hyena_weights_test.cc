@@ -115,6 +115,24 @@ TEST_F(HyenaWeightsTest, HeadOfItsOwnOrTied) {
   EXPECT_EQ((*LoadModel(folder_))->info().parameters, tied + 16 * 8);
 }
 
+// Matrices that were rounded leave the mapping; everything else is read as
+// ever.
+TEST_F(HyenaWeightsTest, FewerBitsFromAFile) {
+  Write();
+  const auto exact = LoadModel(folder_);
+  for (const WeightFormat format : {WeightFormat::kBf16, WeightFormat::kInt8}) {
+    const auto model = LoadModel(folder_, format);
+    ASSERT_TRUE(model.ok()) << model.status().message();
+    EXPECT_EQ((*model)->info().parameters, (*exact)->info().parameters);
+    ThreadPool pool(1);
+    EXPECT_TRUE(
+        (*model)->Prepare({.horizon = 9, .plan = {}}, pool, nullptr).ok());
+  }
+  tensors_[kInProj].values[77] = std::nanf("");
+  Write();
+  EXPECT_FALSE(LoadModel(folder_, WeightFormat::kInt8).ok());
+}
+
 TEST_F(HyenaWeightsTest, UnusedTensorsAreTold) {
   tensors_["torchmetrics.accuracy"] = {{1}, {0.0f}};
   Write();

@@ -36,7 +36,7 @@ std::string LastComponent(const std::filesystem::path& folder) {
 }  // namespace
 
 StatusOr<std::shared_ptr<const Model>> LoadModel(
-    const std::filesystem::path& folder) {
+    const std::filesystem::path& folder, WeightFormat format) {
   LCSM_ASSIGN_OR_RETURN(const io::ConfigJson json,
                         io::ConfigJson::Read(folder / "config.json"));
   // One family so far. The next one is told apart here by what only its config
@@ -53,7 +53,7 @@ StatusOr<std::shared_ptr<const Model>> LoadModel(
   LCSM_ASSIGN_OR_RETURN(std::unique_ptr<TensorSource> source,
                         MakeFileSource(std::move(file)));
   LCSM_ASSIGN_OR_RETURN(std::shared_ptr<const HyenaWeights> weights,
-                        HyenaWeights::Bind(config, std::move(source)));
+                        HyenaWeights::Bind(config, std::move(source), format));
   for (const std::string& name : weights->source().Unused()) {
     // Buffers may be left over (deltas of a model without modulation), and what
     // belongs to a training run; a trained layer may not.

@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <memory>
 
+#include "kernels/dense_weights.h"
 #include "lcsm/status.h"
 #include "runtime/model.h"
 
@@ -14,8 +15,10 @@ namespace lcsm {
 // them. Errors, one sentence each: missing or damaged files, a family or an
 // option that is not supported, tensors that are missing, misshapen or not
 // finite, a config that contradicts them. A folder that holds only an original
-// checkpoint is told about `lcsm convert`.
+// checkpoint is told about `lcsm convert`. `format` is that of the matrices of
+// blocks in memory, whatever the file's.
 StatusOr<std::shared_ptr<const Model>> LoadModel(
-    const std::filesystem::path& folder);
+    const std::filesystem::path& folder,
+    WeightFormat format = WeightFormat::kFloat32);
 
 }  // namespace lcsm

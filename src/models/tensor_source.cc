@@ -1,5 +1,7 @@
 // The two sources of a model's tensors: a file and a random generator.
 #include <fmt/format.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cmath>
@@ -100,6 +102,25 @@ class FileSource : public TensorSource {
     return data;
   }
 
+  void Release(const float* data, size_t elements) override {
+    for (FloatBuffer& copy : copies_) {
+      if (copy.data() == data) {
+        copy = FloatBuffer();
+        return;
+      }
+    }
+    // Whole pages inside leave our memory; who reads them again after all gets
+    // them from the file.
+    const uintptr_t page = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
+    const uintptr_t begin =
+        (reinterpret_cast<uintptr_t>(data) + page - 1) / page * page;
+    const uintptr_t end =
+        reinterpret_cast<uintptr_t>(data + elements) / page * page;
+    if (begin < end) {
+      madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
+    }
+  }
+
   Status CheckIntact() const override { return file_->CheckIntact(); }
 
   std::vector<std::string> Unused() const override {
@@ -159,6 +180,11 @@ class RandomSource : public TensorSource {
     return static_cast<const float*>(buffers_.back().data());
   }
 
+  void Release(const float* data, size_t) override {
+    for (FloatBuffer& buffer : buffers_) {
+      if (buffer.data() == data) buffer = FloatBuffer();
+    }
+  }
   Status CheckIntact() const override { return OkStatus(); }
   std::vector<std::string> Unused() const override { return {}; }
   std::string Name() const override { return "random weights"; }

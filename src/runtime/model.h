@@ -39,7 +39,9 @@ struct ModelInfo {
   int32_t eos_id = -1;    // -1: the model has none.
   size_t parameters =
       0;  // Trained numbers, the head counted once where it is tied.
-  size_t weight_bytes = 0;  // As held in memory while running.
+  size_t weight_bytes = 0;            // As held in memory while running.
+  size_t step_bytes = 0;              // Of matrices, read by each step.
+  std::string weight_format = "f32";  // Of matrices of blocks, as --weights.
   // For `inspect`: label and value, in display order.
   std::vector<std::pair<std::string, std::string>> details;
 };

@@ -198,6 +198,15 @@ class Formats(CliTest):
         record = json.loads(done.stdout.decode("utf-8"))
         self.assertTrue(any(t >= 128 for t in record["tokens"]))
 
+    def test_weights_in_fewer_bits(self):
+        outputs = []
+        for weights in ("f32", "bf16", "int8"):
+            done = self.ok(*self.base("--stats", self.path("s.json"), "--weights", weights))
+            with open(self.path("s.json")) as file:
+                self.assertEqual(json.load(file)["weights"], weights)
+            outputs.append(done.stdout)
+        self.assertEqual(outputs[0], self.ok(*self.base()).stdout)
+
     def test_stats(self):
         done = self.ok(*self.base("--stats", self.path("s.json"), "--threads", 2))
         with open(self.path("s.json")) as file:

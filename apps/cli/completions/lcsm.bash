@@ -12,6 +12,7 @@ _lcsm() {
   case $prev in
     --method) COMPREPLY=($(compgen -W "planned paper lazy eager" -- "$cur")); return ;;
     --tau) COMPREPLY=($(compgen -W "direct direct-blocked fft-library fft-fused hybrid" -- "$cur")); return ;;
+    --weights) COMPREPLY=($(compgen -W "f32 bf16 int8" -- "$cur")); return ;;
     --schedule) COMPREPLY=($(compgen -W "across-layers per-layer" -- "$cur")); return ;;
     --format) COMPREPLY=($(compgen -W "text tokens fasta jsonl" -- "$cur")); return ;;
     --filter-layout) COMPREPLY=($(compgen -W "order_slowest order_fastest" -- "$cur")); return ;;
@@ -36,11 +37,11 @@ _lcsm() {
       return ;;
   esac
   case ${COMP_WORDS[1]} in
-    generate) COMPREPLY=($(compgen -W "--model --prompt --prompt-file --prompt-tokens --fold-case
+    generate) COMPREPLY=($(compgen -W "--model --weights --prompt --prompt-file --prompt-tokens --fold-case
       --max-new-tokens --stop --stop-at-eos --temperature --top-k --top-p --min-p --seed --allow
       --num-samples --format --logprobs --stats --quiet --help $execution" -- "$cur")) ;;
-    logits) COMPREPLY=($(compgen -W "--model --tokens --output --step --quiet --help $execution" -- "$cur")) ;;
-    inspect) COMPREPLY=($(compgen -W "--model --length --json --help $execution" -- "$cur")) ;;
+    logits) COMPREPLY=($(compgen -W "--model --weights --tokens --output --step --quiet --help $execution" -- "$cur")) ;;
+    inspect) COMPREPLY=($(compgen -W "--model --weights --length --json --help $execution" -- "$cur")) ;;
     convert)
       case $cur in
         -*) COMPREPLY=($(compgen -W "--output --config --filter-shift --filter-layout --overwrite --quiet --help" -- "$cur")) ;;
@@ -52,7 +53,7 @@ _lcsm() {
           --taus --schedule --repeats --json --svg --help" -- "$cur")) ;;
         pool) COMPREPLY=($(compgen -W "--threads --calls --json --help" -- "$cur")) ;;
         tiles) COMPREPLY=($(compgen -W "--max-block --repeats --json --help" -- "$cur")) ;;
-        model) COMPREPLY=($(compgen -W "--model --shape --at --steps --rounds --history --json --help
+        model) COMPREPLY=($(compgen -W "--model --weights --shape --at --steps --rounds --history --json --help
           $execution" -- "$cur")) ;;
         paper) COMPREPLY=($(compgen -W "--setting --layers --width --batch --lengths --methods --taus
           --schedules --threads --memory --repeats --whole --quick --json --svg --help" -- "$cur")) ;;

@@ -20,6 +20,7 @@ complete -c lcsm -l help -d 'Show the options'
 
 set -l runs '__fish_seen_subcommand_from generate logits inspect'
 complete -c lcsm -n "$runs" -l model -x -a '(__lcsm_models)' -d 'Model folder or name'
+complete -c lcsm -n "$runs" -l weights -x -a 'f32 bf16 int8' -d 'Matrices in memory'
 complete -c lcsm -n "$runs" -l method -x -a 'planned paper lazy eager' -d 'Way of convolving'
 complete -c lcsm -n "$runs" -l tau -x -a 'direct direct-blocked fft-library fft-fused hybrid' -d 'Way of computing one tile'
 complete -c lcsm -n "$runs" -l schedule -x -a 'across-layers per-layer' -d 'When tiles are computed'

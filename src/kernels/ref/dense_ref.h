@@ -4,6 +4,8 @@
 
 #include <cstddef>
 
+#include "kernels/dense_weights.h"
+
 namespace lcsm::ref {
 
 // Meaning as DenseKernels::dense for one token and all rows; the sum is in
@@ -11,5 +13,8 @@ namespace lcsm::ref {
 // each row, from which error bounds follow.
 void Dense(const float* w, const float* bias, size_t in, size_t rows,
            const float* x, double* y, double* magnitude);
+
+// Weight (row, k) of a matrix in fewer bits, found by the layout's definition.
+double Weight(const PackedMatrix& w, size_t row, size_t k);
 
 }  // namespace lcsm::ref
