@@ -43,7 +43,7 @@ std::string Meant(const std::string& wrong,
 
 std::string WrongCommand(const std::vector<std::string>& extra,
                          const std::vector<std::string>& commands) {
-  const std::string expected =
+  std::string expected =
       fmt::format("expected a command: {}", fmt::join(commands, ", "));
   if (extra.empty()) return expected;
   if (extra[0].rfind('-', 0) == 0) {

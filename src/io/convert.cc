@@ -106,6 +106,7 @@ StatusOr<std::vector<Item>> PlanItems(const TorchCheckpoint& checkpoint,
                                       ConvertReport* report) {
   const auto& tensors = checkpoint.tensors();
   std::vector<std::string> keys;
+  keys.reserve(tensors.size());
   for (const auto& tensor : tensors) keys.push_back(tensor.name);
   LCSM_ASSIGN_OR_RETURN(KeyPlan plan, CanonicalHyenaKeys(keys, file));
   report->dropped = std::move(plan.dropped);
@@ -224,6 +225,7 @@ StatusOr<ConvertReport> Convert(const fs::path& given, const fs::path& output,
   // weights before the config: a folder with a config has its weights.
   LCSM_ASSIGN_OR_RETURN(FolderGuard folder, FolderGuard::Make(output));
   std::vector<SafetensorsWriter::Declaration> declarations;
+  declarations.reserve(items.size());
   for (const Item& item : items) {
     declarations.push_back(
         {item.name, item.dtype, checkpoint->tensors()[item.index].shape});
