@@ -171,7 +171,8 @@ class RandomSource : public TensorSource {
                name.find("ln_f") != std::string::npos) {
       mean = EndsWith(name, ".weight") ? 1 : 0;
     } else if (shape.size() > 1) {
-      deviation = 1 / std::sqrt(static_cast<double>(elements / shape[0]));
+      const size_t inputs = elements / shape[0];
+      deviation = 1 / std::sqrt(static_cast<double>(inputs));
     }
     for (size_t i = 0; i < elements; ++i) {
       buffer.data()[i] = static_cast<float>(mean + deviation * Next());
