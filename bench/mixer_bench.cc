@@ -3,13 +3,13 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
 #include <memory>
 #include <random>
 #include <vector>
 
 #include "base/thread_pool.h"
+#include "bench/due_samples.h"
 #include "conv/filter_bank.h"
 #include "conv/online_convolution.h"
 #include "conv/reference.h"
@@ -118,56 +118,20 @@ double CheckWholeRun(Setup& setup) {
   return largest > 0 ? error / largest : error;
 }
 
-// Positions of equal cost: `count` of them, timed at `samples`.
-struct CostClass {
-  double count = 0;
-  std::vector<size_t>
-      samples;  // Positions t; the work due at t + 1 is timed with the step.
-};
-
-std::vector<CostClass> Classes(const Plan& plan) {
-  const size_t length = plan.problem.length;
-  std::vector<CostClass> classes;
-  if (plan.levels.empty()) {  // Lazy and eager: cost runs linearly in t, so
-                              // strata of midpoints.
-    constexpr size_t kStrata = 24;
-    for (size_t k = 0; k < kStrata; ++k) {
-      classes.push_back({static_cast<double>(length) / kStrata,
-                         {(2 * k + 1) * length / (2 * kStrata)}});
+// Seconds of a whole run, from the samples.
+double SampledSeconds(Setup& setup, const DueSamples& due) {
+  double per_position = 0;
+  size_t start = 0;
+  for (size_t i = 0; i < due.samples.size(); ++i) {
+    if (start < due.starts.size() && due.starts[start] == i) {
+      ++start;
+      setup.session->PretendPosition(due.samples[i].known - 1);
     }
-    return classes;
+    const Stopwatch watch;
+    setup.OnePosition();
+    per_position += watch.Seconds() * due.samples[i].weight;
   }
-  for (size_t level = 0; level < plan.levels.size(); ++level) {
-    const size_t block = plan.levels[level].block;
-    const bool top = level + 1 == plan.levels.size();
-    CostClass cls;
-    for (size_t r = block; r < length; r += top ? block : 2 * block)
-      cls.count += 1;
-    // Up to four tiles in the middle of the sequence, where none is cut short.
-    const size_t odd = length / 2 / block | 1;
-    for (size_t k = 0; k < 4; ++k) {
-      const size_t r = (odd + 2 * k) * block;
-      if (r < length || k == 0)
-        cls.samples.push_back(std::min(r, (length - 1) / block * block) - 1);
-    }
-    classes.push_back(std::move(cls));
-  }
-  return classes;
-}
-
-double SampledSeconds(Setup& setup, const std::vector<CostClass>& classes) {
-  double total = 0;
-  for (const CostClass& cls : classes) {
-    double seconds = 0;
-    for (const size_t t : cls.samples) {
-      setup.session->PretendPosition(t);
-      const Stopwatch watch;
-      setup.OnePosition();
-      seconds += watch.Seconds();
-    }
-    total += seconds / static_cast<double>(cls.samples.size()) * cls.count;
-  }
-  return total;
+  return per_position * static_cast<double>(setup.plan.problem.length);
 }
 
 }  // namespace
@@ -181,11 +145,11 @@ StatusOr<MixerResult> RunMixer(const MixerCase& wanted) {
   result.plan = setup->plan.Print();
   result.bytes = setup->plan.Memory(pool.NumThreads()).Total();
 
-  std::vector<CostClass> classes;
+  DueSamples due;
   if (problem.length > kCheckLength) {
-    classes = Classes(setup->plan);
+    due = SampleDueWork(setup->plan, problem.length / 2);
     setup->session->PretendHistory(problem.length, setup->rows.data(), kRows);
-    result.sampled = SampledSeconds(*setup, classes) > wanted.whole_run_seconds;
+    result.sampled = SampledSeconds(*setup, due) > wanted.whole_run_seconds;
   }
   // The check, at the full length if that is to be run whole.
   if (result.sampled) {
@@ -212,7 +176,7 @@ StatusOr<MixerResult> RunMixer(const MixerCase& wanted) {
       // Huge accumulators or denormals are not what a run meets: start each
       // sweep from plain inputs.
       setup->session->PretendHistory(problem.length, setup->rows.data(), kRows);
-      seconds = SampledSeconds(*setup, classes);
+      seconds = SampledSeconds(*setup, due);
     } else {
       setup->session->Reset();
       const Stopwatch watch;

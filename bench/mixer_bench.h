@@ -7,7 +7,7 @@
 #include <string>
 
 #include "bench/timing.h"
-#include "conv/problem.h"
+#include "conv/plan.h"
 #include "lcsm/status.h"
 
 namespace lcsm::bench {

@@ -9,6 +9,7 @@
 #include <random>
 
 #include "base/aligned_buffer.h"
+#include "bench/due_samples.h"
 #include "conv/online_convolution.h"
 #include "kernels/dense.h"
 
@@ -47,31 +48,25 @@ double AmortisedMixerMs(conv::OnlineConvolution& convolution,
   // The mean, since red cells of different positions take tiny tiles along.
   double total = std::accumulate(red.begin(), red.end(), 0.0) /
                  static_cast<double>(red.size());
-  // One tile of each level; medians of several, since one may meet an
-  // interruption.
-  const size_t length = plan.problem.length;
-  const auto due_ms = [&](size_t r) {
-    std::vector<double> ms;
-    const size_t repeats = r % 1024 == 0 ? 3 : 9;
-    for (size_t repeat = 0; repeat < repeats; ++repeat) {
+  const DueSamples due = SampleDueWork(plan, position);
+  // Deferred work is a matter of consecutive steps and runs once; single tiles
+  // are repeated and their medians taken, since one may meet an interruption.
+  const size_t sweeps = plan.Deferred() ? 1 : 5;
+  std::vector<std::vector<double>> times(due.samples.size());
+  for (size_t sweep = 0; sweep < sweeps; ++sweep) {
+    size_t start = 0;
+    for (size_t i = 0; i < due.samples.size(); ++i) {
+      if (start < due.starts.size() && due.starts[start] == i) {
+        ++start;
+        convolution.PretendPosition(due.samples[i].known - 1);
+      }
       const Stopwatch watch;
-      convolution.RunDueWork(r);
-      ms.push_back(1e3 * watch.Seconds());
+      convolution.RunDueWork(due.samples[i].known);
+      times[i].push_back(1e3 * watch.Seconds());
     }
-    return Quantile(ms, 0.5);
-  };
-  if (plan.levels.empty()) return total + due_ms(std::max<size_t>(1, position));
-  for (size_t i = 0; i < plan.levels.size(); ++i) {
-    const size_t block = plan.levels[i].block;
-    const bool top = i + 1 == plan.levels.size();
-    size_t r =
-        (position / block | 1) * block;  // An odd multiple near the position.
-    if (r >= length) r = block;
-    // Whole tiles of the sequence; below the top every other one.
-    const size_t blocks = (length - 1) / block + (top ? 0 : 1);
-    const double tiles = static_cast<double>(blocks) / (top ? 1 : 2);
-    total += due_ms(r) * std::max(1.0, std::floor(tiles)) /
-             static_cast<double>(length);
+  }
+  for (size_t i = 0; i < times.size(); ++i) {
+    total += Quantile(times[i], 0.5) * due.samples[i].weight;
   }
   return total;
 }

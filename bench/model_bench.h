@@ -9,7 +9,7 @@
 
 #include "base/thread_pool.h"
 #include "bench/timing.h"
-#include "conv/problem.h"
+#include "conv/plan.h"
 #include "lcsm/status.h"
 #include "runtime/model.h"
 

@@ -2,9 +2,10 @@
 
 #include <fmt/format.h>
 
+#include "conv/level_op.h"
 #include "conv/measure_tiles.h"
-#include "conv/tile_op.h"
 #include "kernels/fft_tables.h"
+#include "kernels/lanes.h"
 
 namespace lcsm::bench {
 
@@ -31,7 +32,14 @@ StatusOr<std::vector<TileRow>> RunTiles(size_t max_block, size_t repeats) {
           (tau == Tau::kFftLibrary && block > 65536)) {
         continue;
       }
-      LCSM_ASSIGN_OR_RETURN(*ns, conv::MeasureTile({block, tau}, repeats));
+      conv::TileTiming timing;
+      timing.repeats = repeats;
+      LCSM_ASSIGN_OR_RETURN(
+          const conv::TileCost cost,
+          conv::MeasureTile(tau, block, /*many=*/false, timing));
+      // A tile's time over the 2U positions between two tiles of a binary
+      // tiling, and the channels of a group.
+      *ns = cost.first_ns / static_cast<double>(2 * block * kLanes);
     }
     rows.push_back(row);
   }

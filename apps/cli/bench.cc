@@ -68,12 +68,12 @@ struct MixerRow {
 
 std::string MixerTable(const std::vector<MixerRow>& rows) {
   std::string table = fmt::format(
-      "{:<8} {:<15} {:>8} {:>7} {:>12} {:>20} {:>9} {:>10}\n", "method", "tau",
+      "{:<10} {:<15} {:>8} {:>7} {:>12} {:>20} {:>9} {:>10}\n", "method", "tau",
       "length", "threads", "ns/token/ch", "min .. max", "error", "MiB");
   for (const MixerRow& row : rows) {
     const bench::Spread& ns = row.result.ns_per_token_channel;
     table += fmt::format(
-        "{:<8} {:<15} {:>8} {:>7} {:>12.2f} {:>20} {:>9.1e} {:>10.1f}{}\n",
+        "{:<10} {:<15} {:>8} {:>7} {:>12.2f} {:>20} {:>9.1e} {:>10.1f}{}\n",
         row.method, row.tau, row.length, row.threads, ns.median,
         fmt::format("{:.2f} .. {:.2f}", ns.min, ns.max),
         row.result.max_relative_error,
@@ -140,9 +140,8 @@ int RunMixerBench(const MixerOptions& options) {
   double widest = 0;
   for (const size_t length : options.lengths) {
     for (const std::string& name : options.methods) {
-      const conv::Method method =
-          *conv::MethodFromName(name == "planned" ? "paper" : name);
-      // Lazy and eager have no tiles: one row each.
+      const conv::Method method = *conv::MethodFromName(name);
+      // The others choose their own tau, or have none: one row each.
       const bool tiled = method == conv::Method::kPaper;
       for (const std::string& tau :
            tiled ? options.taus : std::vector<std::string>{"-"}) {
@@ -150,9 +149,9 @@ int RunMixerBench(const MixerOptions& options) {
           bench::MixerCase wanted;
           wanted.problem = {options.mixers, options.channels, options.batch,
                             length, length};
-          wanted.options = {
-              method, tiled ? *conv::TauFromName(tau) : conv::Tau::kHybrid,
-              *conv::ScheduleFromName(options.schedule)};
+          wanted.options.method = method;
+          if (tiled) wanted.options.tau = *conv::TauFromName(tau);
+          wanted.options.schedule = *conv::ScheduleFromName(options.schedule);
           wanted.threads = threads;
           wanted.repeats = options.repeats;
           const StatusOr<bench::MixerResult> result = bench::RunMixer(wanted);
@@ -197,18 +196,16 @@ void AddMixer(CLI::App& root, Commands& commands) {
       ->check(WholeIn(1, ThreadPool::kMaxThreads))
       ->capture_default_str();
   app->add_option("--methods", options->methods,
-                  "of lazy, eager, paper, planned")
+                  "of lazy, eager, paper, planned, futurefill, gardner")
       ->delimiter(',')
-      ->check(CLI::IsMember(
-          std::set<std::string>{"lazy", "eager", "paper", "planned"}))
+      ->check(CLI::IsMember(std::set<std::string>{
+          "lazy", "eager", "paper", "planned", "futurefill", "gardner"}))
       ->capture_default_str();
-  app->add_option(
-         "--taus", options->taus,
-         "of direct, direct-blocked, fft-library, fft-fused, hybrid, measured")
+  app->add_option("--taus", options->taus,
+                  "of direct, direct-blocked, fft-library, fft-fused, hybrid")
       ->delimiter(',')
-      ->check(CLI::IsMember(std::set<std::string>{"direct", "direct-blocked",
-                                                  "fft-library", "fft-fused",
-                                                  "hybrid", "measured"}))
+      ->check(CLI::IsMember(std::set<std::string>{
+          "direct", "direct-blocked", "fft-library", "fft-fused", "hybrid"}))
       ->capture_default_str();
   app->add_option("--schedule", options->schedule, "across-layers or per-layer")
       ->check(

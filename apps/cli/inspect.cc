@@ -90,6 +90,7 @@ Rows MemoryRows(const ModelMemory& memory) {
   add("filter taps", convolution.taps);
   add("filter spectra", convolution.spectra);
   add("histories", convolution.histories);
+  add("kept blocks", convolution.blocks);
   add("scratch", convolution.scratch);
   add("activations", memory.activations);
   add("together", memory.Total());
@@ -171,6 +172,7 @@ std::string ToJson(const Report& report) {
         {"taps", convolution.taps},
         {"spectra", convolution.spectra},
         {"histories", convolution.histories},
+        {"blocks", convolution.blocks},
         {"scratch", convolution.scratch},
         {"activations", report.memory.activations},
         {"total", report.memory.Total()},

@@ -72,9 +72,11 @@ void AddExecutionOptions(CLI::App& app, ExecutionOptions& options) {
   const std::string group = "How it is computed (never what)";
   app.add_option("--method", options.method,
                  "planned: the best for the problem; paper: binary tiling; "
-                 "lazy, eager: the quadratic baselines")
+                 "lazy, eager: the quadratic baselines; futurefill, gardner: "
+                 "other published schemes")
       ->type_name("NAME")
-      ->check(CLI::IsMember({"planned", "paper", "lazy", "eager"}))
+      ->check(CLI::IsMember(
+          {"planned", "paper", "lazy", "eager", "futurefill", "gardner"}))
       ->capture_default_str()
       ->group(group);
   app.add_option("--tau", options.tau,
@@ -109,12 +111,11 @@ std::string CheckExecution(const ExecutionOptions& options) {
 
 conv::PlanOptions ToPlanOptions(const ExecutionOptions& options) {
   conv::PlanOptions plan;
-  // The parser let only known names through. "planned" means the hybrid until
-  // there is a planner, and so does "paper" without a tau.
-  if (options.method != "planned") {
-    plan.method = conv::MethodFromName(options.method).value_or(plan.method);
-  }
+  // The parser let only known names through. A forced tau is one of the
+  // paper's tiling; the planner would choose its own.
+  plan.method = conv::MethodFromName(options.method).value_or(plan.method);
   if (!options.tau.empty()) {
+    plan.method = conv::Method::kPaper;
     plan.tau = conv::TauFromName(options.tau).value_or(plan.tau);
   }
   plan.schedule =

@@ -6,7 +6,7 @@
 #include <memory>
 #include <string>
 
-#include "conv/problem.h"
+#include "conv/plan.h"
 #include "io/tokenizer.h"
 #include "kernels/dense_weights.h"
 #include "lcsm/status.h"

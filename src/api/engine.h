@@ -6,7 +6,7 @@
 // them.
 #pragma once
 
-#include "conv/problem.h"
+#include "conv/plan.h"
 #include "io/tokenizer.h"
 #include "kernels/dense_weights.h"
 #include "runtime/generator.h"

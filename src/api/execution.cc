@@ -9,7 +9,12 @@ namespace lcsm::api {
 StatusOr<conv::PlanOptions> ToPlanOptions(const ExecutionOptions& options) {
   conv::PlanOptions plan;
   switch (options.method) {
-    case Method::kPlanned:  // The hybrid, until there is a planner.
+    case Method::kPlanned:
+      // A forced tau is one of the paper's tiling; the planner would choose its
+      // own.
+      plan.method = options.tau == Tau::kHybrid ? conv::Method::kPlanned
+                                                : conv::Method::kPaper;
+      break;
     case Method::kPaper:
       plan.method = conv::Method::kPaper;
       break;
@@ -50,7 +55,8 @@ StatusOr<conv::PlanOptions> ToPlanOptions(const ExecutionOptions& options) {
         ", expected at most " + std::to_string(ThreadPool::kMaxThreads) +
         ", or 0 for one each processor");
   }
-  if (plan.method != conv::Method::kPaper && options.tau != Tau::kHybrid) {
+  if (options.method != Method::kPlanned && options.method != Method::kPaper &&
+      options.tau != Tau::kHybrid) {
     return InvalidInput(
         "ExecutionOptions::tau says how tiles are computed, and this method "
         "has none");

@@ -1,7 +1,7 @@
 // Public execution options in the engine's words.
 #pragma once
 
-#include "conv/problem.h"
+#include "conv/plan.h"
 #include "lcsm/options.h"
 #include "lcsm/status.h"
 

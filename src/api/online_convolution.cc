@@ -11,7 +11,7 @@
 #include "api/execution.h"
 #include "base/thread_pool.h"
 #include "conv/filter_bank.h"
-#include "conv/problem.h"
+#include "conv/plan.h"
 #include "lcsm/online_convolution.h"
 
 namespace lcsm {

@@ -1,5 +1,6 @@
-// Where a session's histories lie: [mixer][batch row][group][time][kLanes],
-// with padding in between.
+// Where a session's histories lie: [mixer][group][batch row][line][kLanes],
+// with padding in between. Rows of a batch are neighbours: they meet the same
+// filter, one after another, while its spectra are in the cache.
 #pragma once
 
 #include <cstddef>
@@ -12,14 +13,10 @@ namespace lcsm::conv {
 // Floats from one group's history to the next. An odd number of lines: with a
 // power of two, as lengths tend to be, the lines that one step touches in all
 // groups would fall into the same set of every cache (128 groups, 8 ways).
-inline size_t HistoryStride(size_t length) { return (length | 1) * kLanes; }
+inline size_t HistoryStride(size_t lines) { return (lines | 1) * kLanes; }
 
 inline size_t HistoryGroups(const Problem& problem) {
-  return problem.mixers * problem.batch * GroupsFor(problem.channels);
-}
-
-inline size_t HistoryFloats(const Problem& problem) {
-  return HistoryGroups(problem) * HistoryStride(problem.length);
+  return problem.mixers * GroupsFor(problem.channels) * problem.batch;
 }
 
 }  // namespace lcsm::conv

@@ -28,23 +28,34 @@ double EstimateNs(const Plan& plan, size_t r) {
     case Method::kEager:
       return 10 + 1.0 * static_cast<double>(std::min(plan.problem.length - r,
                                                      plan.problem.taps));
-    case Method::kPaper:
+    default:
       break;
   }
   if (plan.levels.empty()) return 1;
-  const double block =
-      static_cast<double>(std::min(r & (~r + 1), plan.levels.back().block));
-  return 15 + std::min(0.9 * block * block, 2.6 * block * std::log2(2 * block));
-}
-
-// The level whose tile falls due when r inputs are known: U = r & -r, at most
-// the top. The plan must have levels.
-size_t LevelAt(const Plan& plan, size_t r) {
-  return std::min<size_t>(std::countr_zero(r), plan.levels.size() - 1);
+  const Level& level = plan.levels[DueLevel(plan.levels, r)];
+  const double terms =
+      static_cast<double>(TileAt(plan.problem, level, r).terms);
+  const double block = static_cast<double>(level.block);
+  const bool direct =
+      level.tau == Tau::kDirect || level.tau == Tau::kDirectBlocked;
+  if (direct) return 15 + 0.9 * terms * block * block;
+  return 15 + block * (2.6 * std::log2(2 * block) + 3 * terms);
 }
 
 // Blocks of 1 and 2 are done in the pass of the red cells, see TinyTile.
 constexpr size_t kTinyLevels = 2;
+
+bool FoldsTiny(const std::vector<Level>& levels) {
+  if (levels.size() <= kTinyLevels) return false;
+  for (size_t k = 0; k < kTinyLevels; ++k) {
+    const Level& level = levels[k];
+    if (level.radix != 2 || level.serves != Serves::kSiblings ||
+        (level.tau != Tau::kDirect && level.tau != Tau::kDirectBlocked)) {
+      return false;
+    }
+  }
+  return true;
+}
 
 }  // namespace
 
@@ -64,13 +75,9 @@ PreparedConvolution::Create(Plan plan,
   }
   std::shared_ptr<PreparedConvolution> prepared(new PreparedConvolution);
   for (const Level& level : plan.levels) {
-    if (level.block != size_t{1} << prepared->tiles_.size()) {
-      return InternalError(
-          "the levels of a binary tiling must be 1, 2, 4 and so on");
-    }
-    LCSM_ASSIGN_OR_RETURN(std::unique_ptr<const TileOp> op,
-                          MakeTileOp(level, *filters, pool));
-    prepared->tiles_.push_back(std::move(op));
+    LCSM_ASSIGN_OR_RETURN(std::unique_ptr<const LevelOp> op,
+                          MakeLevelOp(problem, level, *filters, pool));
+    prepared->ops_.push_back(std::move(op));
   }
   prepared->plan_ = std::move(plan);
   prepared->filters_ = std::move(filters);
@@ -84,22 +91,47 @@ StatusOr<std::unique_ptr<OnlineConvolution>> OnlineConvolution::Create(
   conv->pool_ = &pool;
   conv->kernels_ = &GetTileKernels();
   conv->groups_ = GroupsFor(plan.problem.channels);
-  const size_t floats = HistoryFloats(plan.problem);
+  const size_t all = HistoryGroups(plan.problem);
+  const size_t lines = HistoryLines(plan);
+  const size_t floats = all * HistoryStride(lines);
   LCSM_ASSIGN_OR_RETURN(conv->histories_,
                         FloatBuffer::Allocate(floats, "the histories"));
+  conv->view_ = {conv->histories_.data(), HistoryStride(lines), lines};
   if (plan.method == Method::kEager) {
     LCSM_ASSIGN_OR_RETURN(
         conv->recent_, FloatBuffer::Allocate(floats, "the eager accumulators"));
   }
+  conv->folds_tiny_ = FoldsTiny(plan.levels);
+  std::vector<float*> kept;
+  for (const Level& level : plan.levels) {
+    LCSM_ASSIGN_OR_RETURN(
+        FloatBuffer buffer,
+        FloatBuffer::Allocate(all * KeptFloats(plan.problem, level),
+                              "the spectra of input blocks"));
+    kept.push_back(buffer.data());
+    conv->kept_.push_back(std::move(buffer));
+    if (lines < plan.problem.length && level.serves != Serves::kDistant) {
+      conv->cleared_ = level.block;
+    }
+  }
+  if (plan.Deferred()) {
+    LCSM_ASSIGN_OR_RETURN(
+        conv->deferred_,
+        DeferredWork::Create(plan, prepared->ops(), prepared->filters(),
+                             conv->view_, kept, pool));
+  }
   size_t most = 0;
-  for (const Level& level : plan.levels)
-    most = std::max(most, ScratchFloats(level));
+  for (const Level& level : plan.levels) {
+    if (level.serves != Serves::kDistant) {
+      most = std::max(most, ScratchFloats(plan.problem, level));
+    }
+  }
   LCSM_ASSIGN_OR_RETURN(conv->scratch_floats_,
                         FloatBuffer::Allocate(most * pool.NumThreads(),
                                               "the tiles' scratch memory"));
   for (size_t worker = 0; worker < pool.NumThreads(); ++worker) {
     for (const Level& level : plan.levels) {
-      TileScratch scratch;
+      LevelScratch scratch;
       scratch.floats = conv->scratch_floats_.data() + worker * most;
       if (level.tau == Tau::kFftLibrary) {
         LCSM_ASSIGN_OR_RETURN(std::unique_ptr<LibraryFft> fft,
@@ -116,19 +148,14 @@ StatusOr<std::unique_ptr<OnlineConvolution>> OnlineConvolution::Create(
 
 size_t OnlineConvolution::HistoryGroup(size_t mixer, size_t row,
                                        size_t group) const noexcept {
-  return (mixer * prepared_->plan().problem.batch + row) * groups_ + group;
-}
-
-float* OnlineConvolution::History(size_t history_group) noexcept {
-  return histories_.data() +
-         history_group * HistoryStride(prepared_->plan().problem.length);
+  return (mixer * groups_ + group) * prepared_->plan().problem.batch + row;
 }
 
 TileKernels::Follow OnlineConvolution::TinyTile(size_t r) const noexcept {
   using Follow = TileKernels::Follow;
   const Plan& plan = prepared_->plan();
-  if (plan.levels.empty() || r >= plan.problem.length) return Follow::kNone;
-  switch (LevelAt(plan, r)) {
+  if (!folds_tiny_ || r >= plan.problem.length) return Follow::kNone;
+  switch (DueLevel(plan.levels, r)) {
     case 0:
       return Follow::kOne;
     case 1:
@@ -143,9 +170,9 @@ void OnlineConvolution::RedCells(size_t mixer, size_t row, size_t t,
   const Problem& problem = prepared_->plan().problem;
   const float* head = prepared_->filters().HeadTaps(mixer);
   const TileKernels::Follow follow = TinyTile(t + 1);
-  const size_t stride = HistoryStride(problem.length);
+  const size_t stride = problem.batch * view_.stride;
   const size_t whole = problem.channels / kLanes;
-  float* line = History(HistoryGroup(mixer, row, 0)) + t * kLanes;
+  float* line = view_.At(HistoryGroup(mixer, row, 0), t);
   kernels_->red(x, head, whole, stride, follow, line, y);
   const size_t rest = problem.channels % kLanes;
   if (rest != 0) {
@@ -162,61 +189,74 @@ void OnlineConvolution::DueWork(size_t begin, size_t end, size_t r,
   const Plan& plan = prepared_->plan();
   const size_t length = plan.problem.length;
   if (r >= length) return;  // Nobody will ask for more outputs.
-  const FilterBank& filters = prepared_->filters();
-  const size_t per_mixer = plan.problem.batch * groups_;
-  // Divided once a range, then counted on: small tiles cost no more than this.
-  size_t group = begin % groups_;
-  size_t filter_group = begin / per_mixer * groups_ + group;
-  size_t left_in_mixer = per_mixer - begin % per_mixer;
-  const auto next = [&]() {
-    ++filter_group;
-    if (++group == groups_) {
-      group = 0;
-      filter_group -= groups_;  // The next row has the same filters.
-    }
-    if (--left_in_mixer == 0) {
-      left_in_mixer = per_mixer;
-      filter_group += groups_;
-    }
-  };
-  const size_t stride = HistoryStride(length);
-  float* outputs = History(begin) + r * kLanes;
   switch (plan.method) {
     case Method::kLazy:
-      for (size_t h = begin; h < end; ++h, outputs += stride, next()) {
-        kernels_->direct(outputs - r * kLanes, filters.FlatGroup(filter_group),
-                         filters.taps(), r, 1, outputs);
-      }
+      Gather(begin, end, r);
       return;
-    case Method::kEager: {
-      const size_t coming = length - r;
-      // Output r is complete but for its red cell; every kSumBlock inputs the
-      // others follow.
-      const size_t lines = r % kSumBlock == 0 ? coming : 1;
-      for (size_t h = begin; h < end; ++h, outputs += stride, next()) {
-        float* const recent = recent_.data() + (outputs - histories_.data());
-        kernels_->scatter(outputs - kLanes, filters.FlatGroup(filter_group),
-                          filters.taps(), coming, recent);
-        for (size_t i = 0; i < lines * kLanes; ++i) outputs[i] += recent[i];
-        std::memset(recent, 0, lines * kLanes * sizeof(float));
-      }
+    case Method::kEager:
+      Scatter(begin, end, r);
       return;
+    default:
+      break;
+  }
+  if (plan.levels.empty()) return;
+  const size_t k = DueLevel(plan.levels, r);
+  if (folds_tiny_ && k < kTinyLevels) return;  // Done with the red cells.
+  const Level& level = plan.levels[k];
+  LevelJob job;
+  job.tile = TileAt(plan.problem, level, r);
+  const bool top =
+      level.block == cleared_ || level.serves == Serves::kNeighbours;
+  const size_t lines = std::min(level.block, length - r);
+  const LevelOp& op = *prepared_->ops()[k];
+  LevelScratch& scratch = scratch_[worker * plan.levels.size() + k];
+  scratch.remade_for = SIZE_MAX;
+  const size_t batch = plan.problem.batch;
+  const size_t kept = kept_[k].size() / HistoryGroups(plan.problem);
+  float* const newest = view_.At(begin, r - level.block);
+  float* const out = view_.At(begin, r);
+  job.filter_group = begin / batch;
+  size_t row = begin % batch;
+  for (size_t h = begin; h < end; ++h) {
+    const size_t offset = (h - begin) * view_.stride;
+    job.newest = newest + offset;
+    job.out = out + offset;
+    job.kept = kept_[k].data() + h * kept;
+    if (top) {
+      if (cleared_ != 0) std::fill_n(job.out, lines * kLanes, 0.0f);
+      if (deferred_ != nullptr) deferred_->AddOutputs(h, r, lines, job.out);
     }
-    case Method::kPaper: {
-      if (plan.levels.empty()) return;
-      const size_t level = LevelAt(plan, r);
-      if (level < kTinyLevels) return;  // Done with the red cells.
-      const size_t block = plan.levels[level].block;
-      const size_t count = std::min(block, length - r);
-      const TileOp& op = *prepared_->tiles()[level];
-      const TileScratch& scratch =
-          scratch_[worker * plan.levels.size() + level];
-      for (size_t h = begin; h < end; ++h, outputs += stride, next()) {
-        op.Apply(filter_group, outputs - block * kLanes, count, outputs,
-                 scratch);
-      }
-      return;
+    if (job.tile.terms != 0) op.Apply(prepared_->filters(), job, scratch);
+    if (++row == batch) {
+      row = 0;
+      ++job.filter_group;
     }
+  }
+}
+
+void OnlineConvolution::Gather(size_t begin, size_t end, size_t r) noexcept {
+  const FilterBank& filters = prepared_->filters();
+  const size_t batch = prepared_->plan().problem.batch;
+  for (size_t h = begin; h < end; ++h) {
+    kernels_->direct(view_.At(h, 0), filters.FlatGroup(h / batch),
+                     filters.taps(), r, 1, view_.At(h, r));
+  }
+}
+
+void OnlineConvolution::Scatter(size_t begin, size_t end, size_t r) noexcept {
+  const FilterBank& filters = prepared_->filters();
+  const Problem& problem = prepared_->plan().problem;
+  const size_t coming = problem.length - r;
+  // Output r is complete but for its red cell; every kSumBlock inputs the
+  // others follow.
+  const size_t lines = r % kSumBlock == 0 ? coming : 1;
+  for (size_t h = begin; h < end; ++h) {
+    float* const outputs = view_.At(h, r);
+    float* const recent = recent_.data() + (outputs - histories_.data());
+    kernels_->scatter(outputs - kLanes, filters.FlatGroup(h / problem.batch),
+                      filters.taps(), coming, recent);
+    for (size_t i = 0; i < lines * kLanes; ++i) outputs[i] += recent[i];
+    std::memset(recent, 0, lines * kLanes * sizeof(float));
   }
 }
 
@@ -231,10 +271,10 @@ void OnlineConvolution::Step(size_t mixer, const float* x, float* y) noexcept {
   for (size_t row = 0; row < plan.problem.batch; ++row) {
     const size_t offset = row * plan.problem.channels;
     RedCells(mixer, row, position_, x + offset, y + offset);
-    if (plan.schedule == Schedule::kPerLayer) {
-      const size_t first = HistoryGroup(mixer, row, 0);
-      DueWork(first, first + groups_, position_ + 1, 0);
-    }
+  }
+  if (plan.schedule == Schedule::kPerLayer) {
+    const size_t first = HistoryGroup(mixer, 0, 0);
+    DueWork(first, first + groups_ * plan.problem.batch, position_ + 1, 0);
   }
 }
 
@@ -246,17 +286,19 @@ void OnlineConvolution::Advance() noexcept {
 }
 
 void OnlineConvolution::RunDueWork(size_t r) noexcept {
-  const Problem& problem = prepared_->plan().problem;
-  if (r >= problem.length) return;
   const Plan& plan = prepared_->plan();
-  if (plan.method == Method::kPaper &&
-      (plan.levels.empty() || LevelAt(plan, r) < kTinyLevels)) {
-    return;  // Nothing, or done with the red cells.
+  if (r >= plan.problem.length) return;
+  const bool none = plan.method != Method::kLazy &&
+                    plan.method != Method::kEager &&
+                    (plan.levels.empty() ||
+                     (folds_tiny_ && DueLevel(plan.levels, r) < kTinyLevels));
+  if (!none) {
+    pool_->ParallelFor(HistoryGroups(plan.problem), Grain(r),
+                       [&](size_t begin, size_t end, size_t worker) {
+                         DueWork(begin, end, r, worker);
+                       });
   }
-  pool_->ParallelFor(HistoryGroups(problem), Grain(r),
-                     [&](size_t begin, size_t end, size_t worker) {
-                       DueWork(begin, end, r, worker);
-                     });
+  if (deferred_ != nullptr) deferred_->Step(r);
 }
 
 void OnlineConvolution::PretendHistory(size_t position, const float* rows,
@@ -267,18 +309,23 @@ void OnlineConvolution::PretendHistory(size_t position, const float* rows,
   pool_->ParallelFor(
       HistoryGroups(problem), 1, [&](size_t begin, size_t end, size_t) {
         for (size_t h = begin; h < end; ++h) {
-          const size_t row = h / groups_ % problem.batch;
-          const size_t group = h % groups_;
-          float* line = History(h);
+          const size_t row = h % problem.batch;
+          const size_t group = h / problem.batch % groups_;
           const float* column = rows + row * problem.channels + group * kLanes;
           const size_t lanes =
               std::min(kLanes, problem.channels - group * kLanes);
-          for (size_t t = 0; t < position; ++t, line += kLanes) {
-            std::copy_n(column + t % num_rows * width, lanes, line);
+          for (size_t t = position - std::min(position, view_.ring);
+               t < position; ++t) {
+            std::copy_n(column + t % num_rows * width, lanes, view_.At(h, t));
           }
         }
       });
+  PretendPosition(position);
+}
+
+void OnlineConvolution::PretendPosition(size_t position) noexcept {
   position_ = position;
+  if (deferred_ != nullptr) deferred_->PretendPosition(position);
 }
 
 void OnlineConvolution::StepMany(size_t mixer, size_t count, const float* x,
@@ -286,34 +333,43 @@ void OnlineConvolution::StepMany(size_t mixer, size_t count, const float* x,
   const Problem& problem = prepared_->plan().problem;
   assert(position_ + count <= problem.length && mixer < problem.mixers);
   const size_t width = problem.batch * problem.channels;
-  const size_t stride = HistoryStride(problem.length);
+  if (deferred_ != nullptr) deferred_->Finish();
   pool_->ParallelFor(
       problem.batch * groups_, 1, [&](size_t begin, size_t end, size_t worker) {
         for (size_t part = begin; part < end; ++part) {
-          const size_t row = part / groups_, group = part % groups_;
+          const size_t row = part % problem.batch;
+          const size_t group = part / problem.batch;
           const size_t first = row * problem.channels + group * kLanes;
           const size_t lanes =
               std::min(kLanes, problem.channels - group * kLanes);
           const float* head =
               prepared_->filters().HeadTaps(mixer) + group * kHeadTaps * kLanes;
           const size_t history_group = HistoryGroup(mixer, row, group);
-          float* const history = History(history_group);
           for (size_t k = 0; k < count; ++k) {
             const size_t t = position_ + k;
             alignas(kCacheLineBytes) float line[kLanes] = {};
             std::copy_n(x + k * width + first, lanes, line);
-            kernels_->red(line, head, 1, stride, TinyTile(t + 1),
-                          history + t * kLanes, line);
+            kernels_->red(line, head, 1, 0, TinyTile(t + 1),
+                          view_.At(history_group, t), line);
             std::copy_n(line, lanes, y + k * width + first);
             DueWork(history_group, history_group + 1, t + 1, worker);
+            if (deferred_ != nullptr) {
+              deferred_->StepWhole(history_group, t + 1, worker);
+            }
           }
         }
       });
 }
 
+void OnlineConvolution::AdvanceMany(size_t count) noexcept {
+  position_ += count;
+  if (deferred_ != nullptr && count != 0) deferred_->Took(position_);
+}
+
 void OnlineConvolution::Reset() noexcept {
   histories_.Zero();
   recent_.Zero();
+  if (deferred_ != nullptr) deferred_->Reset();
   position_ = 0;
 }
 

@@ -3,9 +3,10 @@
 //
 // Two objects. PreparedConvolution is immutable: the plan, the taps and the
 // tiles' spectra, shared by any number of sessions. OnlineConvolution is one
-// session's state: for each channel one buffer of L floats that holds inputs at
-// positions <= t and accumulators of coming outputs at positions > t
-// ("half storage", the paper's section 3.3).
+// session's state: for each channel one buffer that holds inputs at positions
+// <= t and accumulators of coming outputs at positions > t ("half storage", the
+// paper's section 3.3), of L floats or, where all levels keep spectra of their
+// inputs, a ring of two top blocks; and those spectra.
 //
 // Use, for each position: Step(0, ..), Step(1, ..), ..., Step(M-1, ..),
 // Advance(). Known tokens may be taken in many at a time: StepMany(0, n, ..),
@@ -22,9 +23,12 @@
 
 #include "base/aligned_buffer.h"
 #include "base/thread_pool.h"
+#include "conv/deferred.h"
 #include "conv/filter_bank.h"
+#include "conv/level_op.h"
+#include "conv/plan.h"
 #include "conv/problem.h"
-#include "conv/tile_op.h"
+#include "kernels/library_fft.h"
 #include "kernels/tile_kernels.h"
 #include "lcsm/status.h"
 
@@ -39,16 +43,16 @@ class PreparedConvolution {
 
   const Plan& plan() const { return plan_; }
   const FilterBank& filters() const { return *filters_; }
-  // tiles()[k] computes block size 2^k. Empty for lazy and eager.
-  const std::vector<std::unique_ptr<const TileOp>>& tiles() const {
-    return tiles_;
+  // One for each of the plan's levels.
+  const std::vector<std::unique_ptr<const LevelOp>>& ops() const {
+    return ops_;
   }
 
  private:
   PreparedConvolution() = default;
   Plan plan_;
   std::shared_ptr<const FilterBank> filters_;
-  std::vector<std::unique_ptr<const TileOp>> tiles_;
+  std::vector<std::unique_ptr<const LevelOp>> ops_;
 };
 
 // One session. Not thread safe; uses the pool it was given, which must outlive
@@ -63,13 +67,13 @@ class OnlineConvolution {
   // calls of Advance.
   void Step(size_t mixer, const float* x, float* y) noexcept;
   // Ends the position: with the across-layers schedule, does the tiles that are
-  // now due.
+  // now due, and this step's share of the deferred ones.
   void Advance() noexcept;
 
   // `count` positions of one mixer; x and y are [count][B][D] and may be the
   // same. Requires position() + count <= L. Threads split the channels.
   void StepMany(size_t mixer, size_t count, const float* x, float* y) noexcept;
-  void AdvanceMany(size_t count) noexcept { position_ += count; }
+  void AdvanceMany(size_t count) noexcept;
 
   // The number of positions taken in.
   size_t position() const { return position_; }
@@ -84,10 +88,9 @@ class OnlineConvolution {
   void PretendHistory(size_t position, const float* rows,
                       size_t num_rows) noexcept;
   // For benchmarks: moves without doing anything. position <= L.
-  void PretendPosition(size_t position) noexcept { position_ = position; }
-  // For benchmarks: the deferrable work that falls due when r inputs are known,
-  // of all mixers, on the pool. Adds to the accumulators each time it is
-  // called.
+  void PretendPosition(size_t position) noexcept;
+  // For benchmarks: the work that falls due when r inputs are known, of all
+  // mixers, on the pool. Adds to the accumulators each time it is called.
   void RunDueWork(size_t r) noexcept;
 
  private:
@@ -95,7 +98,6 @@ class OnlineConvolution {
 
   // Histories are numbered as in layout.h.
   size_t HistoryGroup(size_t mixer, size_t row, size_t group) const noexcept;
-  float* History(size_t history_group) noexcept;
   // The tile due when r inputs are known, if it is so small (U = 1 or 2) that
   // the pass over the red cells before does it on the way: a pass of its own
   // touches two lines in every history for a handful of products, and is over
@@ -108,6 +110,9 @@ class OnlineConvolution {
   // Inputs [0, r) are known: does the deferrable work that falls due now, for
   // the histories [begin, end).
   void DueWork(size_t begin, size_t end, size_t r, size_t worker) noexcept;
+  // The same for lazy and eager.
+  void Gather(size_t begin, size_t end, size_t r) noexcept;
+  void Scatter(size_t begin, size_t end, size_t r) noexcept;
   // Groups that make a chunk worth handing to another thread at position r.
   size_t Grain(size_t r) const noexcept;
 
@@ -117,6 +122,14 @@ class OnlineConvolution {
   size_t position_ = 0;
   size_t groups_ = 0;  // Of one mixer and row.
   FloatBuffer histories_;
+  HistoryView view_;               // Of the same.
+  std::vector<FloatBuffer> kept_;  // Of each level, [history][KeptFloats].
+  std::unique_ptr<DeferredWork> deferred_;  // Null without distant levels.
+  // The two smallest levels are blocks of 1 and 2, see TinyTile.
+  bool folds_tiny_ = false;
+  // Lines to clear before the outputs of the top level's tiles go there: they
+  // held inputs a ring ago. 0 where histories are whole.
+  size_t cleared_ = 0;
 
   // Eager only: a second set of accumulators, in the histories' layout, that
   // takes the scattered products of the last kSumBlock inputs before they join
@@ -128,7 +141,7 @@ class OnlineConvolution {
   // transform per level.
   FloatBuffer scratch_floats_;
   std::vector<std::unique_ptr<LibraryFft>> scratch_ffts_;
-  std::vector<TileScratch> scratch_;  // [worker][level]
+  std::vector<LevelScratch> scratch_;  // [worker][level]
 };
 
 }  // namespace lcsm::conv

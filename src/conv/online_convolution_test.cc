@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/cpu_info.h"
+#include "conv/random_plan.h"
 #include "conv/reference.h"
 
 namespace lcsm::conv {
@@ -20,8 +21,9 @@ using Signal = std::vector<float>;  // [t][B][D] or [m][n][D]
 struct Case {
   Problem problem;
   PlanOptions options;
-  Signal taps;    // [M][H][D]
-  Signal inputs;  // [M][L][B][D]
+  std::vector<Level> levels = {};  // Instead of what the options would give.
+  Signal taps;                     // [M][H][D]
+  Signal inputs;                   // [M][L][B][D]
 
   size_t Width() const { return problem.batch * problem.channels; }
   float* Input(size_t m, size_t t) {
@@ -35,7 +37,7 @@ struct Case {
 Case RandomCase(Problem problem, PlanOptions options, uint32_t seed) {
   std::mt19937 rng(seed);
   std::normal_distribution<float> normal;
-  Case c{problem, options, {}, {}};
+  Case c{problem, options, {}, {}, {}};
   c.taps.resize(problem.mixers * problem.taps * problem.channels);
   c.inputs.resize(problem.mixers * problem.length * c.Width());
   for (float& v : c.taps) v = normal(rng);
@@ -45,13 +47,25 @@ Case RandomCase(Problem problem, PlanOptions options, uint32_t seed) {
 
 std::shared_ptr<const PreparedConvolution> Prepare(const Case& c,
                                                    ThreadPool& pool) {
-  const Plan plan = MakePlan(c.problem, c.options).value();
+  const Plan plan =
+      c.levels.empty()
+          ? MakePlan(c.problem, c.options).value()
+          : MakePlan(c.problem, c.levels, c.options.schedule).value();
   std::shared_ptr<FilterBank> bank = FilterBank::Create(c.problem).value();
   for (size_t m = 0; m < c.problem.mixers; ++m) {
     bank->SetTaps(m, 0, bank->taps(),
                   c.taps.data() + m * c.problem.taps * c.problem.channels);
   }
   return PreparedConvolution::Create(plan, bank, pool).value();
+}
+
+std::string RandomPlanText(const Case& c) {
+  return MakePlan(c.problem, c.levels, c.options.schedule)->Levels() + " L " +
+         std::to_string(c.problem.length) + " H " +
+         std::to_string(c.problem.taps) + " M " +
+         std::to_string(c.problem.mixers) + " B " +
+         std::to_string(c.problem.batch) + " D " +
+         std::to_string(c.problem.channels);
 }
 
 // Outputs in the layout of the inputs; positions in `many` pieces go through
@@ -120,7 +134,15 @@ std::vector<PlanOptions> AllOptions() {
                     Tau::kFftFused, Tau::kHybrid}) {
       all.push_back({Method::kPaper, tau, schedule});
     }
+    all.push_back({Method::kPlanned, Tau::kHybrid, schedule});
+    all.push_back({Method::kFutureFill, Tau::kHybrid, schedule});
   }
+  // Deferred levels have one schedule.
+  all.push_back({Method::kGardner, Tau::kHybrid, Schedule::kAcrossLayers});
+  PlanOptions flat;
+  flat.method = Method::kPlanned;
+  flat.latency = Latency::kFlat;
+  all.push_back(flat);
   return all;
 }
 
@@ -150,6 +172,30 @@ TEST_P(OnlineConvolutionTest, EveryMethodAgreesWithDirectSumsAtAwkwardSizes) {
       ExpectMatchesReference(c, RunCase(c, 1 + rng() % 3));
       if (HasFatalFailure()) return;
     }
+  }
+}
+
+// Any valid list of levels gives the right answer, and the same bits however
+// threads and calls cut the work.
+TEST_P(OnlineConvolutionTest, RandomPlans) {
+  std::mt19937 rng(43);
+  for (uint32_t trial = 0; trial < 60; ++trial) {
+    Problem problem;
+    problem.length = 1 + rng() % (trial % 4 == 0 ? 2000 : 300);
+    problem.taps = rng() % 3 == 0 ? 1 + rng() % problem.length : problem.length;
+    problem.mixers = 1 + rng() % 3;
+    problem.channels = std::vector<size_t>{1, 15, 16, 17}[rng() % 4];
+    problem.batch = 1 + rng() % 3;
+    Case c = RandomCase(problem, {}, 1000 + trial);
+    c.levels = RandomPlan(problem, rng).levels;
+    SCOPED_TRACE(RandomPlanText(c));
+    const Signal one = RunCase(c, 1 + rng() % 3);
+    ExpectMatchesReference(c, one);
+    EXPECT_EQ(one, RunCase(c, 1 + rng() % 3));
+    const size_t first = rng() % (problem.length + 1);
+    const size_t second = rng() % (problem.length - first + 1);
+    EXPECT_EQ(one, RunCase(c, 2, {first, second}));
+    if (HasFailure()) return;
   }
 }
 
@@ -183,6 +229,7 @@ TEST_P(OnlineConvolutionTest, BitsDoNotDependOnThreadsScheduleOrChunking) {
     EXPECT_EQ(one, RunCase(c, 3));
     EXPECT_EQ(one, RunCase(c, 2, {150}));
     EXPECT_EQ(one, RunCase(c, 1, {1, 63, 0, 1, 30}));
+    if (MakePlan(problem, options)->Deferred()) continue;
     c.options.schedule = options.schedule == Schedule::kPerLayer
                              ? Schedule::kAcrossLayers
                              : Schedule::kPerLayer;

@@ -1,17 +1,19 @@
 // Settling the levels of a problem, saying what they are and what they cost in
 // bytes.
+#include "conv/plan.h"
+
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <bit>
+#include <cmath>
 #include <limits>
 
 #include "conv/filter_bank.h"
 #include "conv/hybrid.h"
 #include "conv/layout.h"
-#include "conv/measure_tiles.h"
-#include "conv/problem.h"
-#include "conv/tile_op.h"
+#include "conv/level_op.h"
+#include "conv/planner.h"
 #include "kernels/fft_tables.h"
 
 namespace lcsm::conv {
@@ -27,7 +29,7 @@ Status Check(const Problem& problem) {
         problem.mixers, problem.channels, problem.batch, problem.length,
         problem.taps));
   }
-  // Everything below multiplies these with small constants; 2^60 leaves room
+  // Everything below multiplies these with small constants; 2^52 leaves room
   // for all of them.
   const double floats =
       static_cast<double>(problem.mixers) *
@@ -53,50 +55,283 @@ size_t LargestBlock(const Problem& problem) {
   return std::min(std::bit_floor(problem.length - 1), std::bit_ceil(reach));
 }
 
-}  // namespace
+std::string DescribeLevel(size_t index, const Level& level) {
+  return fmt::format("level {} (blocks of {}, {})", index + 1, level.block,
+                     Name(level.tau));
+}
 
-StatusOr<Plan> MakePlan(const Problem& problem, const PlanOptions& options) {
-  LCSM_RETURN_IF_ERROR(Check(problem));
-  Plan plan;
-  plan.problem = problem;
-  plan.method = options.method;
-  plan.schedule = options.schedule;
-  if (options.method != Method::kPaper) return plan;
+// What one level must be by itself.
+Status CheckLevel(size_t index, const Level& level) {
+  switch (level.tau) {
+    case Tau::kDirect:
+    case Tau::kDirectBlocked:
+      break;
+    case Tau::kFftLibrary:
+    case Tau::kFftFused:
+    case Tau::kFftPast:
+      if (!std::has_single_bit(level.block) ||
+          level.block < SmallestBlock(level.tau) ||
+          level.block > FftTables::kMaxBlock) {
+        return InvalidInput(fmt::format(
+            "{}: transforms want blocks that are powers of two from {} to {}",
+            DescribeLevel(index, level), SmallestBlock(level.tau),
+            FftTables::kMaxBlock));
+      }
+      break;
+    case Tau::kHybrid:
+      return InvalidInput(
+          fmt::format("{}: a level names one actual way to compute its tiles",
+                      DescribeLevel(index, level)));
+  }
+  if (level.radix == 1) {
+    return InvalidInput(fmt::format("{}: the radix is 1, expected 2 or more",
+                                    DescribeLevel(index, level)));
+  }
+  if (level.tau == Tau::kFftLibrary && level.serves == Serves::kSiblings &&
+      level.radix != 2 && level.radix != Level::kToTheEnd) {
+    return InvalidInput(
+        fmt::format("{}: the library's tiles take one block of inputs, so the "
+                    "radix is 2; found {}",
+                    DescribeLevel(index, level), level.radix));
+  }
+  if (level.serves == Serves::kDistant && level.tau != Tau::kFftFused) {
+    return InvalidInput(
+        fmt::format("{}: deferred levels are cut into slices, which only "
+                    "fft-fused can",
+                    DescribeLevel(index, level)));
+  }
+  return OkStatus();
+}
+
+// What the levels must be together: see plan.h.
+Status CheckLevels(const Problem& problem, const std::vector<Level>& levels) {
+  size_t block = 1;  // That the next level must have.
+  bool ended = levels.empty();
+  Serves before = Serves::kSiblings;
+  for (size_t k = 0; k < levels.size(); ++k) {
+    const Level& level = levels[k];
+    LCSM_RETURN_IF_ERROR(CheckLevel(k, level));
+    if (ended) {
+      return InvalidInput(fmt::format(
+          "{} follows a level without a radix, expected that to be the last",
+          DescribeLevel(k, level)));
+    }
+    if (level.block != block) {
+      return InvalidInput(fmt::format(
+          "{}: the levels below make up blocks of {}, expected that",
+          DescribeLevel(k, level), block));
+    }
+    const bool order =
+        level.serves == before ||
+        (level.serves == Serves::kNeighbours && before == Serves::kSiblings) ||
+        (level.serves == Serves::kDistant && before == Serves::kNeighbours);
+    if (!order ||
+        (level.serves == Serves::kNeighbours && before == level.serves)) {
+      return InvalidInput(fmt::format(
+          "{}: expected siblings first, then one level of neighbours, then "
+          "distant levels",
+          DescribeLevel(k, level)));
+    }
+    if (SlicesOf(problem, level).count > 1 &&
+        (level.remade || level.tau == Tau::kFftLibrary)) {
+      return InvalidInput(fmt::format(
+          "{}: {} want tiles of one block of inputs, and here there are up to "
+          "{}",
+          DescribeLevel(k, level),
+          level.remade ? "remade spectra" : "the library's transforms",
+          SlicesOf(problem, level).count));
+    }
+    before = level.serves;
+    if (level.serves == Serves::kNeighbours) continue;  // Same block above.
+    ended = level.radix == Level::kToTheEnd;
+    if (!ended) {
+      if (level.radix > (size_t{1} << 52) / level.block) {
+        return InvalidInput(fmt::format("{}: a radix of {} is out of range",
+                                        DescribeLevel(k, level), level.radix));
+      }
+      block *= level.radix;
+    }
+  }
+  if (before == Serves::kNeighbours && levels.back().block < problem.length &&
+      SlicesOf(problem, {levels.back().block, Level::kToTheEnd, Tau::kFftFused,
+                         Serves::kDistant})
+              .count > 0) {
+    return InvalidInput(
+        "the last level serves neighbours only: nobody serves blocks further "
+        "apart");
+  }
+  if (!ended && before != Serves::kNeighbours) {
+    return InvalidInput(fmt::format(
+        "the last level has a radix, so that nothing serves positions more "
+        "than {} apart; expected a last level without one",
+        block));
+  }
+  if (levels.empty() && std::min(problem.taps, problem.length) > 1) {
+    return InvalidInput("a plan without levels computes red cells only");
+  }
+  return OkStatus();
+}
+
+// The paper's tiling with one tau, or the hybrid.
+StatusOr<std::vector<Level>> BinaryLevels(const Problem& problem, Tau forced) {
   const size_t largest = LargestBlock(problem);
-  if (largest > FftTables::kMaxBlock && options.tau != Tau::kDirect &&
-      options.tau != Tau::kDirectBlocked) {
+  if (largest > FftTables::kMaxBlock && forced != Tau::kDirect &&
+      forced != Tau::kDirectBlocked) {
     return InvalidInput(fmt::format(
         "transforms stop at blocks of {}, and a length of {} wants {}",
         FftTables::kMaxBlock, problem.length, largest));
   }
+  std::vector<Level> levels;
   for (size_t block = 1; block != 0 && block <= largest; block *= 2) {
-    Tau tau = options.tau;
-    if (tau == Tau::kHybrid) {
-      tau = HybridTau(block);
-    } else if (tau == Tau::kMeasured) {
-      LCSM_ASSIGN_OR_RETURN(tau, FastestTau(block));
-    } else if (block < SmallestBlock(tau)) {
-      // A forced transform starts where it can; the few tiny levels below are
-      // direct.
-      tau = Tau::kDirectBlocked;
-    }
-    plan.levels.push_back({block, tau});
+    Tau tau = forced == Tau::kHybrid ? HybridTau(block) : forced;
+    // A forced transform starts where it can; the few tiny levels below are
+    // direct.
+    if (block < SmallestBlock(tau)) tau = Tau::kDirectBlocked;
+    levels.push_back({block, 2, tau});
   }
+  if (!levels.empty()) levels.back().radix = Level::kToTheEnd;
+  return levels;
+}
+
+// FutureFill: gather within an epoch, one transform of the past between two.
+std::vector<Level> EpochLevels(const Problem& problem) {
+  const size_t largest = LargestBlock(problem);
+  if (largest == 0) return {};
+  // K = sqrt(L log L) balances K gathered inputs a step with L log L / K.
+  const double length = static_cast<double>(problem.length);
+  const size_t epoch = std::bit_ceil(
+      static_cast<size_t>(std::sqrt(length * std::log2(length + 1))));
+  if (epoch < SmallestBlock(Tau::kFftPast) || epoch > largest) {
+    return {{1, Level::kToTheEnd, Tau::kDirectBlocked}};
+  }
+  return {{1, epoch, Tau::kDirectBlocked},
+          {epoch, Level::kToTheEnd, Tau::kFftPast}};
+}
+
+// Gardner: blocks that double, each computed a block ahead of its due time.
+std::vector<Level> DoublingLevels(const Problem& problem) {
+  // Smaller deferred blocks would be bookkeeping, not work.
+  constexpr size_t kBase = 32;
+  if (LargestBlock(problem) < kBase) {
+    return BinaryLevels(problem, Tau::kHybrid).value();
+  }
+  std::vector<Level> levels;
+  for (size_t block = 1; block < kBase; block *= 2) {
+    levels.push_back({block, 2, Tau::kDirectBlocked});
+  }
+  levels.push_back(
+      {kBase, Level::kToTheEnd, HybridTau(kBase), Serves::kNeighbours});
+  for (size_t block = kBase; 2 * block < problem.length; block *= 2) {
+    const Level level = {block, 2, Tau::kFftFused, Serves::kDistant};
+    if (SlicesOf(problem, level).count == 0) break;
+    levels.push_back(level);
+  }
+  if (levels.back().serves == Serves::kDistant) {
+    levels.back().radix = Level::kToTheEnd;
+  }
+  return levels;
+}
+
+}  // namespace
+
+StatusOr<Plan> MakePlan(const Problem& problem, std::vector<Level> levels,
+                        Schedule schedule) {
+  LCSM_RETURN_IF_ERROR(Check(problem));
+  LCSM_RETURN_IF_ERROR(CheckLevels(problem, levels));
+  Plan plan;
+  plan.problem = problem;
+  plan.method = Method::kPlanned;
+  plan.schedule = schedule;
+  plan.levels = std::move(levels);
+  if (plan.Deferred() && schedule != Schedule::kAcrossLayers) {
+    return InvalidInput(
+        "deferred levels are computed across layers; the schedule per-layer "
+        "has no place for them");
+  }
+  return plan;
+}
+
+namespace {
+
+Status CheckMemory(const Plan& plan, const PlanOptions& options) {
+  const MemoryEstimate bytes = plan.Memory(options.threads);
+  if (options.memory_limit == 0 || bytes.Total() <= options.memory_limit) {
+    return OkStatus();
+  }
+  constexpr double kGiB = 0x1p30;
+  return InvalidInput(fmt::format(
+      "the plan '{}' for {} positions takes {:.2f} GiB (taps {:.2f}, spectra "
+      "{:.2f}, histories {:.2f}, kept blocks {:.2f}), and the memory limit "
+      "leaves {:.2f} GiB for it",
+      plan.Print(), plan.problem.length,
+      static_cast<double>(bytes.Total()) / kGiB,
+      static_cast<double>(bytes.taps) / kGiB,
+      static_cast<double>(bytes.spectra) / kGiB,
+      static_cast<double>(bytes.histories) / kGiB,
+      static_cast<double>(bytes.blocks) / kGiB,
+      static_cast<double>(options.memory_limit) / kGiB));
+}
+
+StatusOr<Plan> PlanOf(const Problem& problem, const PlanOptions& options) {
+  std::vector<Level> levels;
+  if (!options.levels.empty()) {
+    return MakePlan(problem, options.levels, options.schedule);
+  }
+  switch (options.method) {
+    case Method::kLazy:
+    case Method::kEager: {
+      Plan plan;
+      plan.problem = problem;
+      plan.method = options.method;
+      plan.schedule = options.schedule;
+      return plan;
+    }
+    case Method::kPaper: {
+      LCSM_ASSIGN_OR_RETURN(levels, BinaryLevels(problem, options.tau));
+      break;
+    }
+    case Method::kFutureFill:
+      levels = EpochLevels(problem);
+      break;
+    case Method::kGardner:
+      levels = DoublingLevels(problem);
+      break;
+    case Method::kPlanned: {
+      LCSM_ASSIGN_OR_RETURN(levels, PlanLevels(problem, options));
+      break;
+    }
+  }
+  LCSM_ASSIGN_OR_RETURN(Plan plan,
+                        MakePlan(problem, std::move(levels), options.schedule));
+  plan.method = options.method;
+  return plan;
+}
+
+}  // namespace
+
+StatusOr<Plan> MakePlan(const Problem& problem, const PlanOptions& options) {
+  LCSM_RETURN_IF_ERROR(Check(problem));
+  LCSM_ASSIGN_OR_RETURN(Plan plan, PlanOf(problem, options));
+  LCSM_RETURN_IF_ERROR(CheckMemory(plan, options));
   return plan;
 }
 
 std::string Plan::Print() const {
   std::string text = Name(method);
   const char* separator = ": ";
-  for (size_t i = 0; i < levels.size();) {
-    size_t last = i;
-    while (last + 1 < levels.size() && levels[last + 1].tau == levels[i].tau)
-      ++last;
-    text += fmt::format("{}{} U={}", separator, Name(levels[i].tau),
-                        levels[i].block);
-    if (last > i) text += fmt::format("..{}", levels[last].block);
-    separator = ", ";
-    i = last + 1;
+  if (method == Method::kPaper) {
+    for (size_t i = 0; i < levels.size();) {
+      size_t last = i;
+      while (last + 1 < levels.size() && levels[last + 1].tau == levels[i].tau)
+        ++last;
+      text += fmt::format("{}{} U={}", separator, Name(levels[i].tau),
+                          levels[i].block);
+      if (last > i) text += fmt::format("..{}", levels[last].block);
+      separator = ", ";
+      i = last + 1;
+    }
+  } else if (!levels.empty()) {
+    text += separator + Levels();
   }
   return text + fmt::format("; {}", Name(schedule));
 }
@@ -104,13 +339,22 @@ std::string Plan::Print() const {
 MemoryEstimate Plan::Memory(size_t threads) const {
   MemoryEstimate bytes;
   bytes.taps = FilterBank::BytesFor(problem);
-  bytes.histories = HistoryFloats(problem) * sizeof(float);
+  bytes.histories = HistoryGroups(problem) *
+                    HistoryStride(HistoryLines(*this)) * sizeof(float);
   if (method == Method::kEager) bytes.histories *= 2;
   const size_t filter_groups = problem.mixers * GroupsFor(problem.channels);
   size_t scratch = 0;
   for (const Level& level : levels) {
-    bytes.spectra += filter_groups * SpectrumFloats(level) * sizeof(float);
-    scratch = std::max(scratch, ScratchFloats(level));
+    bytes.spectra +=
+        filter_groups * SpectraFloats(problem, level) * sizeof(float);
+    bytes.blocks +=
+        HistoryGroups(problem) * KeptFloats(problem, level) * sizeof(float);
+    const size_t floats = ScratchFloats(problem, level);
+    if (level.serves == Serves::kDistant) {
+      bytes.scratch += threads * floats * sizeof(float);  // Held over steps.
+    } else {
+      scratch = std::max(scratch, floats);
+    }
     bytes.scratch +=
         SharedTableBytes(level) + threads * ThreadTableBytes(level);
   }

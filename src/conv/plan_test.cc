@@ -1,7 +1,7 @@
 #include <gtest/gtest.h>
 
 #include "base/cpu_info.h"
-#include "conv/problem.h"
+#include "conv/plan.h"
 
 namespace lcsm::conv {
 namespace {
@@ -43,13 +43,6 @@ TEST(PlanTest, UntunedPlansAreAFunctionOfTheProblem) {
             "across-layers");
 }
 
-TEST(PlanTest, MeasuredPlansNameRealTaus) {
-  for (const Level& level : PlanFor(64, 64, Tau::kMeasured).levels) {
-    EXPECT_NE(level.tau, Tau::kMeasured);
-    EXPECT_NE(level.tau, Tau::kHybrid);
-  }
-}
-
 TEST(PlanTest, EmptyAndOversizedProblemsAreErrors) {
   for (int field = 0; field < 5; ++field) {
     Problem problem;
@@ -66,10 +59,15 @@ TEST(PlanTest, EmptyAndOversizedProblemsAreErrors) {
 
 TEST(PlanTest, NamesGoBothWays) {
   for (Tau tau : {Tau::kDirect, Tau::kDirectBlocked, Tau::kFftLibrary,
-                  Tau::kFftFused, Tau::kHybrid, Tau::kMeasured}) {
+                  Tau::kFftFused, Tau::kFftPast, Tau::kHybrid}) {
     EXPECT_EQ(TauFromName(Name(tau)), tau);
   }
-  for (Method method : {Method::kLazy, Method::kEager, Method::kPaper}) {
+  for (Latency latency : {Latency::kBest, Latency::kFlat}) {
+    EXPECT_EQ(LatencyFromName(Name(latency)), latency);
+  }
+  for (Method method :
+       {Method::kLazy, Method::kEager, Method::kPaper, Method::kPlanned,
+        Method::kFutureFill, Method::kGardner}) {
     EXPECT_EQ(MethodFromName(Name(method)), method);
   }
   for (Schedule schedule : {Schedule::kPerLayer, Schedule::kAcrossLayers}) {

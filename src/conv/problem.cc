@@ -9,22 +9,30 @@ namespace {
 template <typename Enum, size_t kCount>
 using Names = std::array<std::pair<Enum, const char*>, kCount>;
 
-constexpr Names<Method, 3> kMethods = {{
+constexpr Names<Method, 6> kMethods = {{
     {Method::kLazy, "lazy"},
     {Method::kEager, "eager"},
     {Method::kPaper, "paper"},
+    {Method::kPlanned, "planned"},
+    {Method::kFutureFill, "futurefill"},
+    {Method::kGardner, "gardner"},
 }};
 constexpr Names<Tau, 6> kTaus = {{
     {Tau::kDirect, "direct"},
     {Tau::kDirectBlocked, "direct-blocked"},
     {Tau::kFftLibrary, "fft-library"},
     {Tau::kFftFused, "fft-fused"},
+    {Tau::kFftPast, "fft-past"},
     {Tau::kHybrid, "hybrid"},
-    {Tau::kMeasured, "measured"},
 }};
 constexpr Names<Schedule, 2> kSchedules = {{
     {Schedule::kPerLayer, "per-layer"},
     {Schedule::kAcrossLayers, "across-layers"},
+}};
+
+constexpr Names<Latency, 2> kLatencies = {{
+    {Latency::kBest, "best"},
+    {Latency::kFlat, "flat"},
 }};
 
 template <typename Enum, size_t kCount>
@@ -49,6 +57,7 @@ std::optional<Enum> FromName(const Names<Enum, kCount>& names,
 const char* Name(Method method) { return NameOf(kMethods, method); }
 const char* Name(Tau tau) { return NameOf(kTaus, tau); }
 const char* Name(Schedule schedule) { return NameOf(kSchedules, schedule); }
+const char* Name(Latency latency) { return NameOf(kLatencies, latency); }
 std::optional<Method> MethodFromName(const std::string& name) {
   return FromName(kMethods, name);
 }
@@ -57,6 +66,10 @@ std::optional<Tau> TauFromName(const std::string& name) {
 }
 std::optional<Schedule> ScheduleFromName(const std::string& name) {
   return FromName(kSchedules, name);
+}
+
+std::optional<Latency> LatencyFromName(const std::string& name) {
+  return FromName(kLatencies, name);
 }
 
 }  // namespace lcsm::conv

@@ -10,9 +10,6 @@
 #include <cstddef>
 #include <optional>
 #include <string>
-#include <vector>
-
-#include "lcsm/status.h"
 
 namespace lcsm::conv {
 
@@ -27,9 +24,14 @@ struct Problem {
 
 // How contributions are ordered (design 3; the paper, sections 2 and 3).
 enum class Method {
-  kLazy,   // Each output gathers its whole history: O(L^2).
-  kEager,  // Each input is scattered to all outputs to come: O(L^2).
-  kPaper,  // Binary tiling, Algorithm 2 of arXiv 2410.12982: O(L log^2 L).
+  kLazy,        // Each output gathers its whole history: O(L^2).
+  kEager,       // Each input is scattered to all outputs to come: O(L^2).
+  kPaper,       // Binary tiling, Algorithm 2 of arXiv 2410.12982: O(L log^2 L).
+  kPlanned,     // The levels that the planner finds cheapest, see planner.h.
+  kFutureFill,  // Epochs of about sqrt(L log L), each opened by one transform
+                // over the whole past (arXiv 2410.03766, Algorithm 2).
+  kGardner,     // Blocks that double, each computed one block ahead of its due
+                // time (Gardner 1995): binary, all deferred.
 };
 
 // How one gray tile is computed.
@@ -40,10 +42,10 @@ enum class Tau {
                    // contiguous.
   kFftFused,       // Our transform across channels, product and inverse in one
                    // descent.
-  kHybrid,    // Per block size the fastest of the others, from measurements on
-              // record.
-  kMeasured,  // Per block size the fastest here and now, timed when the plan is
-              // made.
+  kFftPast,  // One transform over the whole past for each tile, whatever its
+             // length. FutureFill's epochs.
+  kHybrid,   // Per block size the fastest of the others, from measurements on
+             // record.
 };
 
 // When the deferrable part of a step's work is done.
@@ -53,52 +55,20 @@ enum class Schedule {
                   // the thread pool.
 };
 
-const char* Name(Method method);  // "lazy", "eager", "paper"
+// What the time of a single step is worth.
+enum class Latency {
+  kBest,  // The least work in all; some steps pay for many.
+  kFlat,  // Nearly the same work in every step: large blocks are deferred and
+          // sliced over the steps until they are due.
+};
+
+const char* Name(Method method);  // "lazy", "eager", "paper", "planned", ...
 const char* Name(Tau tau);  // "direct", "direct-blocked", "fft-library", ...
 const char* Name(Schedule schedule);
+const char* Name(Latency latency);  // "best", "flat"
 std::optional<Method> MethodFromName(const std::string& name);
 std::optional<Tau> TauFromName(const std::string& name);
 std::optional<Schedule> ScheduleFromName(const std::string& name);
-
-struct PlanOptions {
-  Method method = Method::kPaper;
-  Tau tau = Tau::kHybrid;
-  Schedule schedule = Schedule::kAcrossLayers;
-};
-
-// One block size of the tiling and the way its tiles are computed.
-struct Level {
-  size_t block = 1;  // U
-  Tau tau = Tau::kDirectBlocked;
-};
-
-// Bytes that a plan's objects take, apart.
-struct MemoryEstimate {
-  size_t taps = 0;     // FilterBank.
-  size_t spectra = 0;  // Transforms of the taps, for the levels that need them.
-  size_t histories =
-      0;  // One buffer of L floats a channel; eager needs a second one.
-  size_t scratch = 0;  // Of all threads, and the transforms' tables.
-  size_t Total() const { return taps + spectra + histories + scratch; }
-};
-
-// What will be done: plain data, printable, comparable, made once and shared.
-struct Plan {
-  Problem problem;
-  Method method = Method::kPaper;
-  Schedule schedule = Schedule::kAcrossLayers;
-  std::vector<Level> levels;  // By block size, 1 first, each twice the one
-                              // before. Empty for lazy and eager.
-
-  // E.g. "paper: direct-blocked U=1..16, fft-fused U=32..32768; across-layers".
-  std::string Print() const;
-  MemoryEstimate Memory(size_t threads) const;
-};
-
-// Checks the problem and settles the levels. With Tau::kMeasured this times
-// tiles (a second or so); otherwise the plan is a function of its arguments and
-// the SIMD target alone. Errors: a dimension of zero or sizes whose product
-// overflows.
-StatusOr<Plan> MakePlan(const Problem& problem, const PlanOptions& options);
+std::optional<Latency> LatencyFromName(const std::string& name);
 
 }  // namespace lcsm::conv

@@ -8,6 +8,7 @@
 // After foreach_target.
 #include "hwy/highway.h"
 #include "kernels/cpu/direct-inl.h"
+#include "kernels/cpu/fft_blocks-inl.h"
 #include "kernels/cpu/fft_tile-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -24,6 +25,8 @@ const TileKernels* Table() {
       Red,
       FftSpectrum,
       FftTile,
+      FftBlocks,
+      FftBlocksPart,
   };
   return &table;
 }

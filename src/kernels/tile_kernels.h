@@ -16,6 +16,7 @@
 
 #include <cstddef>
 
+#include "kernels/fft_parts.h"
 #include "kernels/fft_tables.h"
 #include "kernels/lanes.h"
 
@@ -26,6 +27,30 @@ namespace lcsm {
 // of max |y|); with blocks of 256 below it is sums of 256 and then of 4096
 // terms, whose rounding errors are 1/45 of that.
 inline constexpr size_t kSumBlock = 256;
+
+// Spectra of blocks of U inputs and of slices of a filter, for fft_blocks. All
+// pointers are to SpectrumFloats() floats of one group in the target's order.
+struct BlockSum {
+  // Where the new block's spectrum goes; null if nobody will want it again.
+  float* newest = nullptr;
+  // `newest` already holds the sum over all older blocks (left there by the
+  // tile before through `next`); no older terms are then wanted.
+  bool continues = false;
+  // Null, or where the same blocks' sum for the output block after this one
+  // goes. Wants one slice more.
+  float* next = nullptr;
+  // The block before the new one, and older ones each `stride` floats lower;
+  // after them, blocks from `wrapped` downward (a ring's other end).
+  const float* older = nullptr;
+  size_t older_terms = 0;
+  const float* wrapped = nullptr;
+  size_t wrapped_terms = 0;
+  size_t stride = 0;
+  // The slice that meets the new block; those of older blocks follow, each
+  // `taps_stride` floats higher.
+  const float* taps = nullptr;
+  size_t taps_stride = 0;
+};
 
 struct TileKernels {
   const char* target;  // "AVX2" and so on, as Highway names it.
@@ -68,6 +93,23 @@ struct TileKernels {
   void (*fft_tile)(const FftTables& tables, const float* x,
                    const float* spectrum, size_t n_out, float* acc,
                    float* scratch);
+
+  // A tile of an R-ary tiling (design 3.5; semi-relaxed products, van der
+  // Hoeven 1997): transforms the U inputs x, adds its product with the first
+  // slice to those of older blocks with theirs, and the inverse of that sum to
+  // acc. Slice d is fft_spectrum of the taps from (d - 1) U on. Scratch as for
+  // fft_tile.
+  void (*fft_blocks)(const FftTables& tables, const float* x,
+                     const BlockSum& sum, size_t n_out, float* acc,
+                     float* scratch);
+
+  // The same tile in pieces: all of MakeFftParts(tables, ..) in order for lane
+  // 0, then for lane `lanes` and so on while it is below kLanes, with the same
+  // arguments throughout and nobody else writing to scratch. The outputs are
+  // stored in `out`, not added, and have the bits that fft_blocks adds.
+  void (*fft_blocks_part)(const FftTables& tables, const FftPart& part,
+                          size_t lane, const float* x, const BlockSum& sum,
+                          size_t n_out, float* out, float* scratch);
 
   // One register's worth of channels at a time.
   size_t FftScratchFloats(size_t block) const { return 2 * block * lanes; }

@@ -128,6 +128,102 @@ TEST_P(TileKernelsTest, FftTiles) {
   }
 }
 
+// The tile cut into pieces of any size has the bits of the whole one. (With a
+// sum carried over there is nothing to repeat: the slot was overwritten.)
+void ExpectSameInParts(const FftTables& tables, const float* x,
+                       const BlockSum& sum, size_t n_out, const float* want) {
+  if (sum.continues) return;
+  const TileKernels& k = GetTileKernels();
+  for (size_t grain : {4u, 16u, 256u, 100000u}) {
+    const std::vector<FftPart> parts = MakeFftParts(tables, grain);
+    FloatBuffer out = Make(tables.block());
+    FloatBuffer scratch =
+        FloatBuffer::Allocate(k.FftScratchFloats(tables.block()), "test")
+            .value();
+    for (size_t lane = 0; lane < kLanes; lane += k.lanes) {
+      for (const FftPart& part : parts) {
+        k.fft_blocks_part(tables, part, lane, x, sum, n_out, out.data(),
+                          scratch.data());
+      }
+    }
+    for (size_t i = 0; i < n_out * kLanes; ++i) {
+      // The whole one added to zero: equal but for the sign of zeros.
+      ASSERT_EQ(out.data()[i], want[i]) << "grain " << grain << " at " << i;
+    }
+  }
+}
+
+// Tiles of many blocks, in the order of an R-ary level: every way of keeping
+// spectra (a ring, a sum carried over to the next tile, none), with filters
+// that end early.
+TEST_P(TileKernelsTest, FftTilesOfManyBlocks) {
+  std::mt19937 rng(13);
+  const TileKernels& k = GetTileKernels();
+  constexpr size_t kBlocks = 7, kRing = 4;
+  for (size_t block : {8u, 16u, 32u, 64u, 128u, 256u, 1024u}) {
+    const FftTables tables(block);
+    const size_t stride = tables.SpectrumFloats() + kLanes;
+    FloatBuffer taps = Make(kBlocks * block + kTapSlack);
+    FloatBuffer x = Make(kBlocks * block);
+    FillNormal(x, kBlocks * block, rng);
+    FloatBuffer slices = Make((kBlocks + 1) * stride / kLanes);
+    FloatBuffer spectra = Make(kBlocks * stride / kLanes);
+    FloatBuffer scratch =
+        FloatBuffer::Allocate(k.FftScratchFloats(block), "test").value();
+    for (const size_t num_taps :
+         {kBlocks * block, 3 * block + 1, block / 2 + 1}) {
+      taps.Zero();
+      FillNormal(taps, num_taps, rng);
+      for (size_t s = 0; s < kBlocks; ++s) {
+        const size_t first = std::min(num_taps, s * block);
+        k.fft_spectrum(tables, taps.data() + first * kLanes, num_taps - first,
+                       slices.data() + s * stride);
+      }
+      for (const bool carried : {false, true}) {
+        for (const bool ring : {false, true}) {
+          if (carried && ring) continue;
+          spectra.Zero();
+          // Output block j gets all blocks before it, or those the ring holds.
+          for (size_t j = 1; j < kBlocks; ++j) {
+            const size_t terms = ring ? std::min(j, kRing) : j;
+            const size_t slot = ring ? (j - 1) % kRing : j - 1;
+            float* const base = spectra.data();
+            BlockSum sum;
+            sum.newest = base + slot * stride;
+            sum.continues = carried && j % 2 == 1 && j > 1;
+            if (carried && j % 2 == 0) sum.next = base + j * stride;
+            sum.older = base + slot * stride - stride;
+            sum.older_terms = sum.continues ? 0 : std::min(slot, terms - 1);
+            sum.wrapped = base + (kRing - 1) * stride;
+            sum.wrapped_terms = sum.continues ? 0 : terms - 1 - sum.older_terms;
+            sum.stride = stride;
+            sum.taps = slices.data();
+            sum.taps_stride = stride;
+            const size_t n_out = j == 3 ? block / 2 + 1 : block;
+            FloatBuffer acc = Make(block);
+            k.fft_blocks(tables, x.data() + (j - 1) * block * kLanes, sum,
+                         n_out, acc.data(), scratch.data());
+            std::vector<double> want(block * kLanes, 0.0);
+            ref::Tile(x.data() + (j - terms) * block * kLanes, taps.data(),
+                      num_taps, terms * block, n_out, want.data());
+            ExpectSameInParts(tables, x.data() + (j - 1) * block * kLanes, sum,
+                              n_out, acc.data());
+            const double bound =
+                1.2e-7 * std::log2(2.0 * static_cast<double>(kBlocks * block)) *
+                Norm(x.data(), kBlocks * block) * Norm(taps.data(), num_taps);
+            for (size_t i = 0; i < block * kLanes; ++i) {
+              ASSERT_NEAR(acc.data()[i], want[i], bound)
+                  << "block " << block << " output block " << j << " taps "
+                  << num_taps << " carried " << carried << " ring " << ring
+                  << " at " << i / kLanes;
+            }
+          }
+        }
+      }
+    }
+  }
+}
+
 // Large transforms, whose roots no small one shares: some outputs of one tile.
 TEST_P(TileKernelsTest, LargeFftTiles) {
   std::mt19937 rng(12);

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "conv/filter_bank.h"
-#include "conv/problem.h"
+#include "conv/plan.h"
 
 namespace lcsm {
 namespace {

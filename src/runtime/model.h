@@ -21,7 +21,7 @@
 
 #include "base/thread_pool.h"
 #include "conv/online_convolution.h"
-#include "conv/problem.h"
+#include "conv/plan.h"
 #include "lcsm/status.h"
 
 namespace lcsm {

@@ -68,7 +68,7 @@ class Usage(CliTest):
 
     def test_options_that_do_not_exist_yet(self):
         for extra in (["--plan", "p.json"], ["--latency", "flat"], ["--memory-limit", "1G"],
-                      ["--method", "futurefill"], ["--tau", "magic"]):
+                      ["--method", "magic"], ["--tau", "magic"]):
             with self.subTest(extra=extra):
                 self.fails(2, "generate", "--prompt", "a", *extra)
 

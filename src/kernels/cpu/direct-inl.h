@@ -144,7 +144,15 @@ HWY_NOINLINE void DirectBlockedTile(const float* HWY_RESTRICT x,
       DirectRows<kRows>(d, xl, tl, n_in, j, FirstInput(num_taps, n_in, j), al);
     }
     const size_t i = FirstInput(num_taps, n_in, j);
-    for (; j < n_out; ++j) DirectRows<1>(d, xl, tl, n_in, j, i, al);
+    if (j + 4 <= n_out) {
+      DirectRows<4>(d, xl, tl, n_in, j, i, al);
+      j += 4;
+    }
+    if (j + 2 <= n_out) {
+      DirectRows<2>(d, xl, tl, n_in, j, i, al);
+      j += 2;
+    }
+    if (j < n_out) DirectRows<1>(d, xl, tl, n_in, j, i, al);
   }
 }
 

@@ -93,13 +93,15 @@ HWY_INLINE void InverseDft4(Complex b0, Complex b1, Complex b2, Complex b3,
   a3 = {hn::Sub(s1.re, s3.im), hn::Add(s1.im, s3.re)};  // s1 + i s3
 }
 
-// Splits a block of n complex points into four of n/4, in place.
+// Splits a block of n complex points into four of n/4, in place; of each
+// quarter only the points [begin, end).
 HWY_INLINE void SplitBlock(LaneTag d, size_t n, const float* roots,
-                           float* HWY_RESTRICT work) {
-  const size_t quarter = n / 4 * 2 * hn::Lanes(d);
+                           float* HWY_RESTRICT work, size_t begin, size_t end) {
+  const size_t point = 2 * hn::Lanes(d);
+  const size_t quarter = n / 4 * point;
   const Roots r = LoadRoots(d, roots);
-  for (float *p = work, *end = work + quarter; p != end;
-       p += 2 * hn::Lanes(d)) {
+  for (float *p = work + begin * point, *stop = work + end * point; p != stop;
+       p += point) {
     Complex b0, b1, b2, b3;
     Dft4(LoadC(d, p), MulC(LoadC(d, p + quarter), r.r1),
          MulC(LoadC(d, p + 2 * quarter), r.r2),
@@ -111,13 +113,19 @@ HWY_INLINE void SplitBlock(LaneTag d, size_t n, const float* roots,
   }
 }
 
-// Joins four blocks of n/4 into one of n, in place.
+HWY_INLINE void SplitBlock(LaneTag d, size_t n, const float* roots,
+                           float* HWY_RESTRICT work) {
+  SplitBlock(d, n, roots, work, 0, n / 4);
+}
+
+// Joins four blocks of n/4 into one of n, in place; points as above.
 HWY_INLINE void JoinBlock(LaneTag d, size_t n, const float* roots,
-                          float* HWY_RESTRICT work) {
-  const size_t quarter = n / 4 * 2 * hn::Lanes(d);
+                          float* HWY_RESTRICT work, size_t begin, size_t end) {
+  const size_t point = 2 * hn::Lanes(d);
+  const size_t quarter = n / 4 * point;
   const Roots r = LoadRoots(d, roots);
-  for (float *p = work, *end = work + quarter; p != end;
-       p += 2 * hn::Lanes(d)) {
+  for (float *p = work + begin * point, *stop = work + end * point; p != stop;
+       p += point) {
     Complex a0, a1, a2, a3;
     InverseDft4(LoadC(d, p), LoadC(d, p + quarter), LoadC(d, p + 2 * quarter),
                 LoadC(d, p + 3 * quarter), a0, a1, a2, a3);
@@ -126,6 +134,11 @@ HWY_INLINE void JoinBlock(LaneTag d, size_t n, const float* roots,
     StoreC(d, MulConjC(a2, r.r2), p + 2 * quarter);
     StoreC(d, MulConjC(a3, r.r3), p + 3 * quarter);
   }
+}
+
+HWY_INLINE void JoinBlock(LaneTag d, size_t n, const float* roots,
+                          float* HWY_RESTRICT work) {
+  JoinBlock(d, n, roots, work, 0, n / 4);
 }
 
 // A block of 4: split, product with the spectrum, join, all in registers.
@@ -175,16 +188,22 @@ void Descend(const FftTables& tables, size_t depth, size_t index, size_t n,
   JoinBlock(d, n, roots, work);
 }
 
-// First pass: U real inputs, one lane offset of [n][kLanes], into `work`. No
-// twist and half the multiplications of a complex pass.
+// Parts of the first and the last pass.
+HWY_INLINE size_t OuterParts(const FftTables& tables) {
+  return tables.starts_with_two() ? 2 : 4;
+}
+
+// First pass: U real inputs, one lane offset of [n][kLanes], into `work`; of
+// each part only the points [begin, end). No twist and half the
+// multiplications of a complex pass.
 HWY_INLINE void SplitInput(LaneTag d, const FftTables& tables,
                            const float* HWY_RESTRICT x,
-                           float* HWY_RESTRICT work) {
+                           float* HWY_RESTRICT work, size_t begin, size_t end) {
   const size_t point = 2 * hn::Lanes(d);
   if (tables.starts_with_two()) {
     const size_t half = tables.block() / 2;
     const auto c = hn::Set(d, FftTables::kHalf);
-    for (size_t n = 0; n < half; ++n) {
+    for (size_t n = begin; n < end; ++n) {
       const auto a = hn::Load(d, x + n * kLanes);
       const auto b = hn::Mul(hn::Load(d, x + (n + half) * kLanes), c);
       StoreC(d, {hn::Add(a, b), b},
@@ -195,7 +214,7 @@ HWY_INLINE void SplitInput(LaneTag d, const FftTables& tables,
   }
   const size_t quarter = tables.block() / 4;
   const Roots r = LoadRoots(d, tables.Roots(0));
-  for (size_t n = 0; n < quarter; ++n) {
+  for (size_t n = begin; n < end; ++n) {
     const auto x0 = hn::Load(d, x + n * kLanes);
     const auto x1 = hn::Load(d, x + (n + quarter) * kLanes);
     const auto x2 = hn::Load(d, x + (n + 2 * quarter) * kLanes);
@@ -211,44 +230,61 @@ HWY_INLINE void SplitInput(LaneTag d, const FftTables& tables,
   }
 }
 
-HWY_INLINE void AddTo(LaneTag d, LaneVec v, size_t n, size_t n_out,
-                      float* HWY_RESTRICT acc) {
-  if (n < n_out)
-    hn::Store(hn::Add(hn::Load(d, acc + n * kLanes), v), d, acc + n * kLanes);
+HWY_INLINE void SplitInput(LaneTag d, const FftTables& tables,
+                           const float* HWY_RESTRICT x,
+                           float* HWY_RESTRICT work) {
+  SplitInput(d, tables, x, work, 0, tables.block() / OuterParts(tables));
 }
 
-// Last pass: joins, keeps the imaginary parts (the wanted half of the product),
-// adds them to acc.
+// One line of outputs: added to what is there, or in its place.
+template <bool kAdd>
+HWY_INLINE void Output(LaneTag d, LaneVec v, size_t n, size_t n_out,
+                       float* HWY_RESTRICT out) {
+  if (n >= n_out) return;
+  if constexpr (kAdd) v = hn::Add(hn::Load(d, out + n * kLanes), v);
+  hn::Store(v, d, out + n * kLanes);
+}
+
+// Last pass: joins and keeps the imaginary parts (the wanted half of the
+// product); points as in the first pass.
+template <bool kAdd>
 HWY_INLINE void JoinOutput(LaneTag d, const FftTables& tables,
                            const float* HWY_RESTRICT work, size_t n_out,
-                           float* HWY_RESTRICT acc) {
+                           float* HWY_RESTRICT out, size_t begin, size_t end) {
   const size_t point = 2 * hn::Lanes(d);
   if (tables.starts_with_two()) {
     const size_t half = tables.block() / 2;
     const auto c = hn::Set(d, FftTables::kHalf);
-    for (size_t n = 0; n < half && n < n_out; ++n) {
+    for (size_t n = begin; n < end && n < n_out; ++n) {
       const Complex a = LoadC(d, work + n * point);
       const Complex b = LoadC(d, work + (n + half) * point);
-      AddTo(d, hn::Add(a.im, b.im), n, n_out, acc);
+      Output<kAdd>(d, hn::Add(a.im, b.im), n, n_out, out);
       const Complex s =
           SubC(a, b);  // Times conj(r) = (1 - i) kHalf; its imaginary part:
-      AddTo(d, hn::Mul(c, hn::Sub(s.im, s.re)), n + half, n_out, acc);
+      Output<kAdd>(d, hn::Mul(c, hn::Sub(s.im, s.re)), n + half, n_out, out);
     }
     return;
   }
   const size_t quarter = tables.block() / 4;
   const Roots r = LoadRoots(d, tables.Roots(0));
-  for (size_t n = 0; n < quarter && n < n_out; ++n) {
+  for (size_t n = begin; n < end && n < n_out; ++n) {
     Complex a0, a1, a2, a3;
     InverseDft4(LoadC(d, work + n * point),
                 LoadC(d, work + (n + quarter) * point),
                 LoadC(d, work + (n + 2 * quarter) * point),
                 LoadC(d, work + (n + 3 * quarter) * point), a0, a1, a2, a3);
-    AddTo(d, a0.im, n, n_out, acc);
-    AddTo(d, ImagMulConj(a1, r.r1), n + quarter, n_out, acc);
-    AddTo(d, ImagMulConj(a2, r.r2), n + 2 * quarter, n_out, acc);
-    AddTo(d, ImagMulConj(a3, r.r3), n + 3 * quarter, n_out, acc);
+    Output<kAdd>(d, a0.im, n, n_out, out);
+    Output<kAdd>(d, ImagMulConj(a1, r.r1), n + quarter, n_out, out);
+    Output<kAdd>(d, ImagMulConj(a2, r.r2), n + 2 * quarter, n_out, out);
+    Output<kAdd>(d, ImagMulConj(a3, r.r3), n + 3 * quarter, n_out, out);
   }
+}
+
+HWY_INLINE void JoinOutput(LaneTag d, const FftTables& tables,
+                           const float* HWY_RESTRICT work, size_t n_out,
+                           float* HWY_RESTRICT acc) {
+  JoinOutput<true>(d, tables, work, n_out, acc, 0,
+                   tables.block() / OuterParts(tables));
 }
 
 HWY_NOINLINE void FftTile(const FftTables& tables, const float* HWY_RESTRICT x,

@@ -1,79 +1,41 @@
-#include "conv/tile_op.h"
+#include "conv/level_op.h"
 
 #include <algorithm>
-#include <cassert>
-#include <vector>
 
+#include "conv/fused_op.h"
+#include "kernels/fft_tables.h"
 #include "kernels/tile_kernels.h"
 
 namespace lcsm::conv {
 namespace {
 
-class DirectOp final : public TileOp {
+class DirectOp final : public LevelOp {
  public:
-  DirectOp(size_t block, bool blocked, const FilterBank& filters)
-      : block_(block),
-        filters_(filters),
-        kernel_(blocked ? GetTileKernels().direct_blocked
-                        : GetTileKernels().direct) {}
+  explicit DirectOp(const Level& level)
+      : block_(level.block),
+        kernel_(level.tau == Tau::kDirectBlocked
+                    ? GetTileKernels().direct_blocked
+                    : GetTileKernels().direct) {}
 
-  void Apply(size_t filter_group, const float* x, size_t n_out, float* acc,
-             const TileScratch&) const noexcept override {
-    kernel_(x, filters_.FlatGroup(filter_group), filters_.taps(), block_, n_out,
-            acc);
+  void Apply(const FilterBank& filters, const LevelJob& job,
+             LevelScratch&) const noexcept override {
+    const size_t older = (job.tile.terms - 1) * block_;
+    kernel_(job.newest - older * kLanes, filters.FlatGroup(job.filter_group),
+            filters.taps(), older + block_, job.tile.outputs, job.out);
   }
 
  private:
   const size_t block_;
-  const FilterBank& filters_;
   decltype(TileKernels::direct) const kernel_;
-};
-
-class FusedFftOp final : public TileOp {
- public:
-  static StatusOr<std::unique_ptr<const TileOp>> Create(
-      size_t block, const FilterBank& filters, ThreadPool& pool) {
-    std::unique_ptr<FusedFftOp> op(new FusedFftOp(block));
-    const size_t filter_groups = filters.mixers() * filters.groups();
-    const size_t stride = op->tables_.SpectrumFloats();
-    LCSM_ASSIGN_OR_RETURN(
-        op->spectra_,
-        FloatBuffer::Allocate(filter_groups * stride, "the filters' spectra"));
-    pool.ParallelFor(filter_groups, 1, [&](size_t begin, size_t end, size_t) {
-      for (size_t f = begin; f < end; ++f) {
-        op->kernels_.fft_spectrum(op->tables_, filters.FlatGroup(f),
-                                  filters.taps(),
-                                  op->spectra_.data() + f * stride);
-      }
-    });
-    return std::unique_ptr<const TileOp>(std::move(op));
-  }
-
-  void Apply(size_t filter_group, const float* x, size_t n_out, float* acc,
-             const TileScratch& scratch) const noexcept override {
-    kernels_.fft_tile(tables_, x,
-                      spectra_.data() + filter_group * tables_.SpectrumFloats(),
-                      n_out, acc, scratch.floats);
-  }
-
- private:
-  explicit FusedFftOp(size_t block)
-      : tables_(block), kernels_(GetTileKernels()) {}
-
-  const FftTables tables_;
-  // The spectra's order belongs to the target they were made on, so the op
-  // keeps that target.
-  const TileKernels& kernels_;
-  FloatBuffer spectra_;
 };
 
 // Real transforms of length 2U, a channel at a time, each contiguous. Scratch:
 // 16 channels' time sequences in a row, then one spectrum. All 16 are brought
 // into contiguous order by one pass over the tile's lines, so that each line is
 // read once.
-class LibraryFftOp final : public TileOp {
+class LibraryFftOp final : public LevelOp {
  public:
-  static StatusOr<std::unique_ptr<const TileOp>> Create(
+  static StatusOr<std::unique_ptr<const LevelOp>> Create(
       size_t block, const FilterBank& filters, ThreadPool& pool) {
     std::unique_ptr<LibraryFftOp> op(new LibraryFftOp(block));
     const size_t filter_groups = filters.mixers() * filters.groups();
@@ -101,7 +63,7 @@ class LibraryFftOp final : public TileOp {
             op->spectra_.data() + (f * kLanes + c) * op->SpectrumStride(block));
       }
     }
-    return std::unique_ptr<const TileOp>(std::move(op));
+    return std::unique_ptr<const LevelOp>(std::move(op));
   }
 
   static size_t SpectrumStride(size_t block) {
@@ -112,9 +74,11 @@ class LibraryFftOp final : public TileOp {
     return kLanes * 2 * block + SpectrumStride(block);
   }
 
-  void Apply(size_t filter_group, const float* x, size_t n_out, float* acc,
-             const TileScratch& scratch) const noexcept override {
+  void Apply(const FilterBank&, const LevelJob& job,
+             LevelScratch& scratch) const noexcept override {
     const size_t length = 2 * block_;
+    const float* const x = job.newest;
+    float* const acc = job.out;
     float* const times = scratch.floats;
     float* const spectrum = scratch.floats + kLanes * length;
     for (size_t n = 0; n < block_; ++n) {
@@ -126,7 +90,7 @@ class LibraryFftOp final : public TileOp {
       std::fill_n(time + block_, block_, 0.0f);
       scratch.fft->Forward(time, spectrum);
       const float* h = spectra_.data() +
-                       (filter_group * kLanes + c) * SpectrumStride(block_);
+                       (job.filter_group * kLanes + c) * SpectrumStride(block_);
       for (size_t k = 0; k < length + 2; k += 2) {
         const float re = spectrum[k] * h[k] - spectrum[k + 1] * h[k + 1];
         spectrum[k + 1] = spectrum[k] * h[k + 1] + spectrum[k + 1] * h[k];
@@ -134,7 +98,7 @@ class LibraryFftOp final : public TileOp {
       }
       scratch.fft->Inverse(spectrum, time);
     }
-    for (size_t n = 0; n < n_out; ++n) {
+    for (size_t n = 0; n < job.tile.outputs; ++n) {
       for (size_t c = 0; c < kLanes; ++c)
         acc[n * kLanes + c] += times[c * length + block_ + n];
     }
@@ -152,22 +116,49 @@ class LibraryFftOp final : public TileOp {
 size_t SmallestBlock(Tau tau) {
   // The library starts there too: KissFFT's transform of length 2 allocates at
   // every call, and below 8 the channels' sequences would not be aligned.
-  return tau == Tau::kFftFused || tau == Tau::kFftLibrary ? FftTables::kMinBlock
-                                                          : 1;
+  return tau == Tau::kDirect || tau == Tau::kDirectBlocked
+             ? 1
+             : FftTables::kMinBlock;
 }
 
-size_t SpectrumFloats(const Level& level) {
-  if (level.tau == Tau::kFftFused) return 2 * level.block * kLanes;
-  if (level.tau == Tau::kFftLibrary)
-    return kLanes * LibraryFftOp::SpectrumStride(level.block);
+size_t SpectraFloats(const Problem& problem, const Level& level) {
+  switch (level.tau) {
+    case Tau::kFftFused:
+    case Tau::kFftPast:
+      return FusedSpectraFloats(problem, level);
+    case Tau::kFftLibrary:
+      return kLanes * LibraryFftOp::SpectrumStride(level.block);
+    case Tau::kDirect:
+    case Tau::kDirectBlocked:
+    case Tau::kHybrid:
+      break;
+  }
   return 0;
 }
 
-size_t ScratchFloats(const Level& level) {
-  if (level.tau == Tau::kFftFused)
-    return GetTileKernels().FftScratchFloats(level.block);
-  if (level.tau == Tau::kFftLibrary)
-    return LibraryFftOp::ScratchFor(level.block);
+size_t KeptFloats(const Problem& problem, const Level& level) {
+  const size_t outputs =
+      level.serves == Serves::kDistant ? 2 * level.block * kLanes : 0;
+  return SlotsOf(problem, level) * SliceStride(level.block) + outputs;
+}
+
+size_t OutputOffset(const Problem& problem, const Level& level, size_t target) {
+  return SlotsOf(problem, level) * SliceStride(level.block) +
+         target % 2 * level.block * kLanes;
+}
+
+size_t ScratchFloats(const Problem& problem, const Level& level) {
+  switch (level.tau) {
+    case Tau::kFftFused:
+    case Tau::kFftPast:
+      return FusedScratchFloats(problem, level);
+    case Tau::kFftLibrary:
+      return LibraryFftOp::ScratchFor(level.block);
+    case Tau::kDirect:
+    case Tau::kDirectBlocked:
+    case Tau::kHybrid:
+      break;
+  }
   return 0;
 }
 
@@ -181,24 +172,23 @@ size_t ThreadTableBytes(const Level& level) {
                                        : 0;
 }
 
-StatusOr<std::unique_ptr<const TileOp>> MakeTileOp(const Level& level,
-                                                   const FilterBank& filters,
-                                                   ThreadPool& pool) {
+StatusOr<std::unique_ptr<const LevelOp>> MakeLevelOp(const Problem& problem,
+                                                     const Level& level,
+                                                     const FilterBank& filters,
+                                                     ThreadPool& pool) {
   switch (level.tau) {
     case Tau::kDirect:
     case Tau::kDirectBlocked:
-      return std::unique_ptr<const TileOp>(
-          new DirectOp(level.block, level.tau == Tau::kDirectBlocked, filters));
+      return std::unique_ptr<const LevelOp>(new DirectOp(level));
     case Tau::kFftFused:
-      return FusedFftOp::Create(level.block, filters, pool);
+    case Tau::kFftPast:
+      return MakeFusedOp(problem, level, filters, pool);
     case Tau::kFftLibrary:
       return LibraryFftOp::Create(level.block, filters, pool);
     case Tau::kHybrid:
-    case Tau::kMeasured:
       break;
   }
-  return InternalError(
-      "a level of a plan must name one of the four ways to compute a tile");
+  return InternalError("a level of a plan must name one actual tau");
 }
 
 }  // namespace lcsm::conv

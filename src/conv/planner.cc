@@ -1,0 +1,285 @@
+#include "conv/planner.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+
+#include "conv/filter_bank.h"
+#include "conv/layout.h"
+#include "conv/level_op.h"
+#include "kernels/fft_tables.h"
+
+namespace lcsm::conv {
+namespace {
+
+// Radices tried below the top. 32 never won by a measurement: its products
+// weigh more than the transforms it saves.
+constexpr size_t kRadices[] = {2, 4, 8, 16};
+// Blocks of a top level: more are the business of a level between.
+constexpr size_t kMostTopBlocks = 64;
+// Direct sums of larger blocks lose to transforms on every machine seen.
+constexpr size_t kMostDirect = 256;
+// Distant levels start at one of these: below, their bookkeeping outweighs
+// their tiles; above, the neighbours' tile is itself the spike that deferring
+// is meant to remove (64 x 64 on 128 groups: about half a millisecond).
+constexpr size_t kDistantBases[] = {32, 64};
+// A front longer than this is thinned: no use was seen for more.
+constexpr size_t kFront = 24;
+
+struct Way {
+  std::vector<Level> levels;
+  double ns = 0;     // A position and history.
+  double bytes = 0;  // Spectra and what histories keep; not the histories.
+};
+
+// A remade slice costs a transform of its own, about half of a tile.
+constexpr double kRemadeFactor = 1.5;
+
+class Planner {
+ public:
+  Planner(const Problem& problem, const PlanOptions& options)
+      : problem_(problem),
+        options_(options),
+        costs_(options.costs != nullptr ? *options.costs : estimate_) {}
+
+  StatusOr<std::vector<Level>> Run() {
+    std::vector<Way> complete;
+    std::map<size_t, std::vector<Way>> fronts;
+    // Blocks of 1 and 2 ride with the red cells, see OnlineConvolution.
+    const std::vector<Level> base = {{1, 2, Tau::kDirectBlocked},
+                                     {2, 2, Tau::kDirectBlocked}};
+    if (problem_.length <= 4 || Reach(4) == 0) {
+      return Small();
+    }
+    fronts[4].push_back({base, 0, 0});
+    while (!fronts.empty()) {
+      const size_t block = fronts.begin()->first;
+      std::vector<Way> front = std::move(fronts.begin()->second);
+      fronts.erase(fronts.begin());
+      Thin(front);
+      const bool distant =
+          options_.latency == Latency::kFlat &&
+          std::find(std::begin(kDistantBases), std::end(kDistantBases),
+                    block) != std::end(kDistantBases);
+      for (const Way& way : front) {
+        if (block >= problem_.length || Reach(block) == 0) {
+          complete.push_back(End(way));
+          continue;
+        }
+        if (distant) AddDistant(way, block, complete);
+        Extend(way, block, fronts, complete);
+      }
+    }
+    return Choose(complete);
+  }
+
+ private:
+  size_t Reach(size_t block) const {
+    return SlicesOf(problem_, {block, Level::kToTheEnd, Tau::kDirectBlocked})
+        .count;
+  }
+
+  // Two or three levels: nothing to choose.
+  StatusOr<std::vector<Level>> Small() {
+    std::vector<Level> levels;
+    for (size_t block = 1; block < problem_.length && Reach(block) != 0;
+         block *= 2) {
+      levels.push_back({block, 2, Tau::kDirectBlocked});
+    }
+    if (!levels.empty()) levels.back().radix = Level::kToTheEnd;
+    return levels;
+  }
+
+  // Every level but the last covers its parent, so the last one's radix may as
+  // well be without end.
+  static Way End(Way way) {
+    way.levels.back().radix = Level::kToTheEnd;
+    return way;
+  }
+
+  Way With(const Way& way, const Level& level) const {
+    Way longer = way;
+    longer.levels.push_back(level);
+    longer.ns += LevelNs(problem_, level, costs_);
+    longer.bytes +=
+        sizeof(float) *
+        (static_cast<double>(problem_.mixers * GroupsFor(problem_.channels)) *
+             static_cast<double>(SpectraFloats(problem_, level)) +
+         static_cast<double>(HistoryGroups(problem_)) *
+             static_cast<double>(KeptFloats(problem_, level)));
+    return longer;
+  }
+
+  void Extend(const Way& way, size_t block,
+              std::map<size_t, std::vector<Way>>& fronts,
+              std::vector<Way>& complete) const {
+    const auto add = [&](Level level) {
+      if (SlicesOf(problem_, level).count > 1) {
+        level.remade = false;
+      }
+      if (level.radix == Level::kToTheEnd) {
+        complete.push_back(With(way, level));
+      } else {
+        fronts[block * level.radix].push_back(With(way, level));
+      }
+    };
+    const size_t blocks = (problem_.length - 1) / block + 1;
+    std::vector<size_t> radices(std::begin(kRadices), std::end(kRadices));
+    if (blocks <= kMostTopBlocks || Reach(block) <= kMostTopBlocks) {
+      radices.push_back(Level::kToTheEnd);
+    }
+    for (const size_t radix : radices) {
+      if (radix != Level::kToTheEnd && radix / 2 >= blocks) continue;
+      if (block <= kMostDirect) add({block, radix, Tau::kDirectBlocked});
+      if (block < SmallestBlock(Tau::kFftFused) ||
+          block > FftTables::kMaxBlock) {
+        continue;
+      }
+      const Level fused = {block, radix, Tau::kFftFused};
+      add(fused);
+      if (SlicesOf(problem_, fused).count == 1 && options_.memory_limit != 0) {
+        Level remade = fused;
+        remade.remade = true;
+        add(remade);
+      }
+    }
+  }
+
+  // Neighbours at `block` and distant levels from there up.
+  void AddDistant(const Way& way, size_t base,
+                  std::vector<Way>& complete) const {
+    std::map<size_t, std::vector<Way>> fronts;
+    for (const Tau tau : {Tau::kDirectBlocked, Tau::kFftFused}) {
+      fronts[base].push_back(
+          With(way, {base, Level::kToTheEnd, tau, Serves::kNeighbours}));
+    }
+    while (!fronts.empty()) {
+      const size_t block = fronts.begin()->first;
+      std::vector<Way> front = std::move(fronts.begin()->second);
+      fronts.erase(fronts.begin());
+      Thin(front);
+      const Level end = {block, Level::kToTheEnd, Tau::kFftFused,
+                         Serves::kDistant};
+      const size_t blocks = (problem_.length - 1) / block + 1;
+      for (const Way& before : front) {
+        if (SlicesOf(problem_, end).count == 0) {
+          Way way_to_end = before;
+          if (way_to_end.levels.back().serves == Serves::kDistant) {
+            way_to_end = End(std::move(way_to_end));
+          }
+          complete.push_back(std::move(way_to_end));
+          continue;
+        }
+        if (blocks <= kMostTopBlocks || Reach(block) <= kMostTopBlocks) {
+          complete.push_back(With(before, end));
+        }
+        for (const size_t radix : kRadices) {
+          if (radix >= blocks || block * radix > FftTables::kMaxBlock) continue;
+          Level level = end;
+          level.radix = radix;
+          fronts[block * radix].push_back(With(before, level));
+        }
+      }
+    }
+  }
+
+  // Drops what another way beats in both respects.
+  static void Thin(std::vector<Way>& front) {
+    std::sort(front.begin(), front.end(), [](const Way& a, const Way& b) {
+      return a.ns != b.ns ? a.ns < b.ns : a.bytes < b.bytes;
+    });
+    std::vector<Way> kept;
+    for (Way& way : front) {
+      if (kept.empty() || way.bytes < kept.back().bytes) {
+        kept.push_back(std::move(way));
+      }
+    }
+    if (kept.size() > kFront) {  // The cheapest and the smallest stay.
+      kept.erase(kept.begin() + kFront / 2,
+                 kept.end() - static_cast<ptrdiff_t>(kFront / 2));
+    }
+    front = std::move(kept);
+  }
+
+  StatusOr<std::vector<Level>> Choose(std::vector<Way>& complete) const {
+    std::stable_sort(complete.begin(), complete.end(),
+                     [](const Way& a, const Way& b) { return a.ns < b.ns; });
+    size_t smallest = SIZE_MAX;
+    for (const Way& way : complete) {
+      if (options_.latency == Latency::kFlat && !IsFlat(way.levels)) continue;
+      Plan plan;
+      plan.problem = problem_;
+      plan.method = Method::kPlanned;
+      plan.levels = way.levels;
+      const size_t bytes = plan.Memory(options_.threads).Total();
+      if (options_.memory_limit == 0 || bytes <= options_.memory_limit) {
+        return way.levels;
+      }
+      smallest = std::min(smallest, bytes);
+    }
+    return MemoryError(smallest);
+  }
+
+  // Nothing larger than the base of distant levels falls due at once.
+  static bool IsFlat(const std::vector<Level>& levels) {
+    return levels.back().serves != Serves::kSiblings ||
+           levels.back().block <= kDistantBases[0];
+  }
+
+  Status MemoryError(size_t smallest) const {
+    return InvalidInput(fmt::format(
+        "the convolutions of {} positions take at least {:.2f} GiB (taps, "
+        "spectra and one session), and the memory limit leaves {:.2f} GiB",
+        problem_.length, static_cast<double>(smallest) / 0x1p30,
+        static_cast<double>(options_.memory_limit) / 0x1p30));
+  }
+
+  const Problem& problem_;
+  const PlanOptions& options_;
+  const TileCosts estimate_;
+  const TileCosts& costs_;
+};
+
+}  // namespace
+
+StatusOr<std::vector<Level>> PlanLevels(const Problem& problem,
+                                        const PlanOptions& options) {
+  return Planner(problem, options).Run();
+}
+
+double LevelNs(const Problem& problem, const Level& level,
+               const TileCosts& costs) {
+  const bool many = level.tau == Tau::kFftFused && SlotsOf(problem, level) != 0;
+  const TileCost cost = costs.Of(level.tau, level.block, many);
+  const size_t blocks = (problem.length - 1) / level.block + 1;
+  // Tiles repeat with the parent; no more than a few thousand to look at.
+  const size_t period = level.serves == Serves::kNeighbours ? 1
+                        : level.radix == Level::kToTheEnd
+                            ? blocks
+                            : std::min(blocks, level.radix);
+  double ns = 0;
+  double tiles = 0;  // Blocks looked at.
+  const size_t first =
+      level.serves == Serves::kSiblings || blocks <= 3 * period ? 1 : period;
+  for (size_t k = first; k < first + period && k <= blocks; ++k) {
+    const size_t terms = level.serves == Serves::kNeighbours
+                             ? 1
+                             : TileAt(problem, level, k * level.block).terms;
+    ns += cost.Of(terms);
+    tiles += 1;
+  }
+  if (level.remade) ns *= kRemadeFactor;
+  if (tiles == 0) return 0;
+  return ns / (tiles * static_cast<double>(level.block));
+}
+
+double PlanNs(const Plan& plan, const TileCosts& costs) {
+  double ns = 0;
+  for (size_t k = 0; k < plan.levels.size(); ++k) {
+    ns += LevelNs(plan.problem, plan.levels[k], costs);
+  }
+  return ns * static_cast<double>(HistoryGroups(plan.problem));
+}
+
+}  // namespace lcsm::conv
