@@ -117,8 +117,9 @@ StatusOr<ModelResult> RunModel(const Model& model, const ModelCase& wanted,
                     furthest, wanted.steps, info.max_length));
   }
   const Stopwatch prepare;
-  LCSM_ASSIGN_OR_RETURN(const std::shared_ptr<const PreparedModel> prepared,
-                        model.Prepare({horizon, wanted.plan}, pool, nullptr));
+  LCSM_ASSIGN_OR_RETURN(
+      const std::shared_ptr<const PreparedModel> prepared,
+      model.Prepare({horizon, wanted.plan, 0}, pool, nullptr));
   result.prepare_seconds = prepare.Seconds();
   result.plan = prepared->plan().Print();
   result.step_bytes = info.step_bytes;

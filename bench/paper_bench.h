@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "bench/timing.h"
-#include "conv/problem.h"
+#include "conv/plan.h"
 #include "lcsm/status.h"
 
 namespace lcsm::bench {

@@ -9,7 +9,7 @@
 #include "base/thread_pool.h"
 #include "bench/paper_sampling.h"
 #include "bench/paper_stack.h"
-#include "conv/problem.h"
+#include "conv/plan.h"
 #include "lcsm/status.h"
 
 namespace lcsm::bench {

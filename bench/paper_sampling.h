@@ -9,7 +9,7 @@
 #include <cstddef>
 #include <vector>
 
-#include "conv/problem.h"
+#include "conv/plan.h"
 
 namespace lcsm::bench {
 

@@ -5,7 +5,7 @@
 #include <cstddef>
 #include <vector>
 
-#include "conv/problem.h"
+#include "conv/plan.h"
 #include "lcsm/status.h"
 
 namespace lcsm::bench {

@@ -364,7 +364,9 @@ int RunModelBench(const ModelOptions& options) {
   wanted.positions = options.at;
   wanted.steps = options.steps;
   wanted.rounds = options.rounds;
-  wanted.plan = ToPlanOptions(options.execution);
+  auto prepare = ToPrepareOptions(options.execution, 0);
+  if (!prepare.ok()) return Fail(prepare.status());
+  wanted.plan = prepare->plan;
   // A prefill of more than this takes longer than the measurement; the cost of
   // a step does not depend on what the history holds.
   constexpr size_t kLongestPrefill = 4096;

@@ -29,6 +29,7 @@ void AddGenerate(CLI::App& root, Commands& commands);
 void AddLogits(CLI::App& root, Commands& commands);
 void AddInspect(CLI::App& root, Commands& commands);
 void AddConvert(CLI::App& root, Commands& commands);
+void AddPlan(CLI::App& root, Commands& commands);
 void AddBench(CLI::App& root, Commands& commands);
 
 // Prints "lcsm: <sentence>" on stderr and gives the exit code that belongs to

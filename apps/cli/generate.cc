@@ -14,6 +14,7 @@
 #include "base/cpu_info.h"
 #include "base/thread_pool.h"
 #include "command.h"
+#include "dry_run.h"
 #include "exit_codes.h"
 #include "generate_options.h"
 #include "interrupt.h"
@@ -122,9 +123,10 @@ Status PrepareToRun(const GenerateArguments& arguments, Setup* setup) {
                         MakeGenerateOptions(arguments, *setup));
   const Clock::time_point start = Clock::now();
   setup->pool = std::make_unique<ThreadPool>(arguments.execution.threads);
-  PrepareOptions prepare;
-  prepare.horizon = setup->prompt.ids.size() + arguments.max_new_tokens - 1;
-  prepare.plan = ToPlanOptions(arguments.execution);
+  LCSM_ASSIGN_OR_RETURN(
+      const PrepareOptions prepare,
+      ToPrepareOptions(arguments.execution, setup->prompt.ids.size() +
+                                                arguments.max_new_tokens - 1));
   Progress progress("evaluating filters", arguments.quiet);
   LCSM_ASSIGN_OR_RETURN(setup->prepared,
                         setup->loaded.model->Prepare(prepare, *setup->pool,
@@ -138,6 +140,20 @@ Status PrepareToRun(const GenerateArguments& arguments, Setup* setup) {
                                           setup->tokenizer.get(), options));
   setup->prepare_seconds = SecondsSince(start);
   return OkStatus();
+}
+
+// Prints what the run would take.
+Status TellOnly(const GenerateArguments& arguments, const Setup& setup,
+                Output& out) {
+  LCSM_ASSIGN_OR_RETURN(
+      const PrepareOptions prepare,
+      ToPrepareOptions(arguments.execution,
+                       setup.prompt.ids.size() + arguments.max_new_tokens - 1));
+  LCSM_ASSIGN_OR_RETURN(
+      const std::string text,
+      DryRun(*setup.loaded.model, prepare, arguments.num_samples));
+  LCSM_RETURN_IF_ERROR(out.Write(text));
+  return out.Flush();
 }
 
 Status MakeSetup(const GenerateArguments& arguments, Output& out,
@@ -162,6 +178,7 @@ Status MakeSetup(const GenerateArguments& arguments, Output& out,
       setup->writer,
       MakeSampleWriter(setup->settings, setup->tokenizer.get(), out));
   Note(arguments, setup->prompt.note);
+  if (arguments.dry_run) return TellOnly(arguments, *setup, out);
   return PrepareToRun(arguments, setup);
 }
 
@@ -294,6 +311,7 @@ int Generate(const GenerateArguments& arguments) {
   Setup setup;
   Status status = MakeSetup(arguments, out, &setup);
   if (!status.ok()) return Fail(status);
+  if (arguments.dry_run) return kExitOk;
   Run run(arguments, setup, out);
   status = run.All();
   if (!status.ok()) return Fail(status);

@@ -104,6 +104,8 @@ void AddOutputOptions(CLI::App& app, GenerateArguments& a) {
   app.add_option("--stats", a.stats, "Write figures of the run as JSON")
       ->type_name("FILE")
       ->group(group);
+  app.add_flag("--dry-run", a.dry_run,
+               "Say what the run would take, in bytes and time, and stop");
   app.add_flag("--quiet", a.quiet, "No notes, progress or summary on stderr")
       ->group(group);
 }

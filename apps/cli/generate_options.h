@@ -38,6 +38,7 @@ struct GenerateArguments {
   std::string format = "text";
   bool logprobs = false;
   std::optional<std::string> stats;
+  bool dry_run = false;
   bool quiet = false;
 };
 

@@ -12,6 +12,7 @@
 #include "command.h"
 #include "io/safetensors.h"
 #include "io/tokenizer.h"
+#include "memory_rows.h"
 #include "model_options.h"
 #include "output.h"
 #include "runtime/model.h"
@@ -20,7 +21,6 @@ namespace lcsm::cli {
 namespace {
 
 using Json = nlohmann::ordered_json;
-using Rows = std::vector<std::pair<std::string, std::string>>;
 
 struct Options {
   ModelOption model;
@@ -67,9 +67,8 @@ StatusOr<Report> Gather(const Options& options) {
         fmt::format("--length {}: expected at most {}, the length limit of {}",
                     options.length, report.info.max_length, loaded.folder));
   }
-  PrepareOptions prepare;
-  prepare.horizon = options.length;
-  prepare.plan = ToPlanOptions(options.execution);
+  LCSM_ASSIGN_OR_RETURN(const PrepareOptions prepare,
+                        ToPrepareOptions(options.execution, options.length));
   report.with_memory = true;
   report.length = options.length;
   report.threads = options.execution.threads != 0 ? options.execution.threads
@@ -77,34 +76,6 @@ StatusOr<Report> Gather(const Options& options) {
   LCSM_ASSIGN_OR_RETURN(report.memory,
                         loaded.model->EstimateMemory(prepare, report.threads));
   return report;
-}
-
-Rows MemoryRows(const ModelMemory& memory) {
-  const auto& convolution = memory.convolution;
-  Rows rows;
-  const auto add = [&rows](const char* label, size_t bytes) {
-    rows.emplace_back(
-        label, fmt::format("{:>10}  {:>15} bytes", HumanBytes(bytes), bytes));
-  };
-  add("weights", memory.weights);
-  add("filter taps", convolution.taps);
-  add("filter spectra", convolution.spectra);
-  add("histories", convolution.histories);
-  add("kept blocks", convolution.blocks);
-  add("scratch", convolution.scratch);
-  add("activations", memory.activations);
-  add("together", memory.Total());
-  return rows;
-}
-
-std::string Table(const std::string& title, const Rows& rows) {
-  size_t width = 0;
-  for (const auto& row : rows) width = std::max(width, row.first.size());
-  std::string text = title + "\n";
-  for (const auto& [label, value] : rows) {
-    text += fmt::format("  {:<{}}  {}\n", label, width, value);
-  }
-  return text;
 }
 
 std::string ToText(const Report& report) {
@@ -169,6 +140,7 @@ std::string ToJson(const Report& report) {
     json["threads"] = report.threads;
     json["memory_bytes"] = {
         {"weights", report.memory.weights},
+        {"making", convolution.making},
         {"taps", convolution.taps},
         {"spectra", convolution.spectra},
         {"histories", convolution.histories},

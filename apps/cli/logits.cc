@@ -75,9 +75,8 @@ Status Run(const Options& options) {
         options.tokens, tokens.size(), info.max_length, loaded.folder));
   }
   ThreadPool pool(options.execution.threads);
-  PrepareOptions prepare;
-  prepare.horizon = tokens.size();
-  prepare.plan = ToPlanOptions(options.execution);
+  LCSM_ASSIGN_OR_RETURN(const PrepareOptions prepare,
+                        ToPrepareOptions(options.execution, tokens.size()));
   std::shared_ptr<const PreparedModel> prepared;
   {
     Progress progress("evaluating filters", options.quiet);

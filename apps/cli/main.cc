@@ -139,6 +139,7 @@ int Main(int argc, char** argv) {
   AddLogits(root, commands);
   AddInspect(root, commands);
   AddConvert(root, commands);
+  AddPlan(root, commands);
   AddBench(root, commands);
   try {
     root.parse(Arguments(argc, argv));

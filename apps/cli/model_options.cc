@@ -4,13 +4,19 @@
 
 #include <charconv>
 #include <cmath>
+#include <filesystem>
 #include <iterator>
+#include <memory>
 #include <system_error>
 #include <utility>
 
+#include "base/cpu_info.h"
 #include "base/thread_pool.h"
+#include "conv/tuning.h"
+#include "io/atomic_file.h"
 #include "model_lookup.h"
 #include "models/load_model.h"
+#include "terminal.h"
 
 namespace lcsm::cli {
 
@@ -47,6 +53,9 @@ CLI::Validator FiniteIn(double lo, double hi, const char* description) {
       },
       "");
 }
+
+// A plan has a handful of lines.
+static constexpr size_t kMaxPlanBytes = size_t{1} << 16;
 
 void AddModelOption(CLI::App& app, ModelOption& option) {
   app.add_option("--model", option.model,
@@ -92,6 +101,24 @@ void AddExecutionOptions(CLI::App& app, ExecutionOptions& options) {
       ->check(CLI::IsMember({"across-layers", "per-layer"}))
       ->capture_default_str()
       ->group(group);
+  app.add_option("--latency", options.latency,
+                 "best: least work in all; flat: nearly the same work in every "
+                 "step")
+      ->type_name("NAME")
+      ->check(CLI::IsMember({"best", "flat"}))
+      ->capture_default_str()
+      ->group(group);
+  app.add_option("--plan", options.plan_file,
+                 "Exactly the levels in this file, see 'lcsm plan --save'")
+      ->type_name("FILE")
+      ->group(group);
+  app.add_option("--memory-limit", options.memory_limit,
+                 "Bytes (or 500M, 20GiB) that the run may take; one that "
+                 "cannot is refused before it starts")
+      ->type_name("SIZE")
+      ->transform(CLI::AsSizeValue(false))
+      ->check(WholeIn(1, UINT64_MAX))
+      ->group(group);
   app.add_option("--threads", options.threads,
                  "Threads (default: one for each processor)")
       ->type_name("N")
@@ -100,6 +127,26 @@ void AddExecutionOptions(CLI::App& app, ExecutionOptions& options) {
 }
 
 std::string CheckExecution(const ExecutionOptions& options) {
+  if (!options.plan_file.empty() &&
+      (options.method != "planned" || !options.tau.empty() ||
+       options.latency != "best")) {
+    return "--plan says all that --method, --tau and --latency would; give one "
+           "or the other";
+  }
+  if (options.latency == "flat") {
+    if (options.method != "planned" || !options.tau.empty()) {
+      return "--latency flat is something the planner does, so it goes with "
+             "--method planned and no --tau";
+    }
+    if (options.schedule == "per-layer") {
+      return "--latency flat spreads work over steps across all layers, which "
+             "--schedule per-layer cannot";
+    }
+  }
+  if (options.method == "gardner" && options.schedule == "per-layer") {
+    return "--method gardner defers work across layers, which --schedule "
+           "per-layer cannot";
+  }
   const bool tiled = options.method == "planned" || options.method == "paper";
   if (!tiled && !options.tau.empty()) {
     return fmt::format(
@@ -109,8 +156,12 @@ std::string CheckExecution(const ExecutionOptions& options) {
   return "";
 }
 
-conv::PlanOptions ToPlanOptions(const ExecutionOptions& options) {
-  conv::PlanOptions plan;
+StatusOr<PrepareOptions> ToPrepareOptions(const ExecutionOptions& options,
+                                          size_t horizon) {
+  PrepareOptions prepare;
+  prepare.horizon = horizon;
+  prepare.memory_limit = options.memory_limit;
+  conv::PlanOptions& plan = prepare.plan;
   // The parser let only known names through. A forced tau is one of the
   // paper's tiling; the planner would choose its own.
   plan.method = conv::MethodFromName(options.method).value_or(plan.method);
@@ -120,7 +171,30 @@ conv::PlanOptions ToPlanOptions(const ExecutionOptions& options) {
   }
   plan.schedule =
       conv::ScheduleFromName(options.schedule).value_or(plan.schedule);
-  return plan;
+  plan.latency = conv::LatencyFromName(options.latency).value_or(plan.latency);
+  plan.threads = options.threads != 0 ? options.threads : GetCpuInfo().cpus;
+  if (!options.plan_file.empty()) {
+    LCSM_ASSIGN_OR_RETURN(const std::string text,
+                          io::ReadFile(options.plan_file, kMaxPlanBytes));
+    LCSM_ASSIGN_OR_RETURN(plan.levels,
+                          conv::ParseLevels(text, options.plan_file));
+    if (plan.levels.empty()) {
+      return InvalidInput(options.plan_file +
+                          " holds no level, expected a plan such as 'lcsm "
+                          "plan --save' writes");
+    }
+  }
+  const std::filesystem::path path = conv::DefaultTuningPath();
+  if (plan.method == conv::Method::kPlanned && !path.empty()) {
+    auto tuning = conv::Tuning::Load(path);
+    if (tuning.ok()) {
+      plan.tuning =
+          std::make_shared<const conv::Tuning>(std::move(tuning).value());
+    } else if (tuning.status().code() != StatusCode::kNotFound) {
+      Say("lcsm: {}; planning with estimates\n", tuning.status().message());
+    }
+  }
+  return prepare;
 }
 
 WeightFormat ToWeightFormat(const ModelOption& option) {

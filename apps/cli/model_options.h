@@ -21,18 +21,24 @@ struct ModelOption {
 };
 void AddModelOption(CLI::App& app, ModelOption& option);
 
-// --method, --tau, --schedule, --threads.
+// --method, --tau, --schedule, --latency, --plan, --memory-limit, --threads.
 struct ExecutionOptions {
   std::string method = "planned";
   std::string tau;  // Empty: as the method likes.
   std::string schedule = "across-layers";
-  size_t threads = 0;  // 0: one for each processor.
+  std::string latency = "best";
+  std::string plan_file;
+  size_t memory_limit = 0;  // Of the whole run, in bytes. 0: none.
+  size_t threads = 0;       // 0: one for each processor.
 };
 void AddExecutionOptions(CLI::App& app, ExecutionOptions& options);
 
 // A sentence if the options contradict each other, empty if they do not.
 std::string CheckExecution(const ExecutionOptions& options);
-conv::PlanOptions ToPlanOptions(const ExecutionOptions& options);
+// Reads the plan file and the tile costs measured earlier, if there are any; a
+// note on stderr says why a file of costs is not used. Errors: the plan file.
+StatusOr<PrepareOptions> ToPrepareOptions(const ExecutionOptions& options,
+                                          size_t horizon);
 
 struct LoadedModel {
   std::string folder;

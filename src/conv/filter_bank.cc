@@ -23,11 +23,10 @@ float FlushSubnormal(float tap) {
 
 }  // namespace
 
-size_t FilterBank::BytesFor(const Problem& problem) {
+size_t FilterBank::BytesFor(const Problem& problem, size_t taps) {
   const size_t groups = problem.mixers * GroupsFor(problem.channels);
   return groups *
-         (GroupStride(std::min(problem.taps, problem.length)) +
-          kHeadTaps * kLanes) *
+         (GroupStride(std::min(taps, problem.length)) + kHeadTaps * kLanes) *
          sizeof(float);
 }
 
@@ -47,6 +46,24 @@ StatusOr<std::unique_ptr<FilterBank>> FilterBank::Create(
                         FloatBuffer::Allocate(all_groups * kHeadTaps * kLanes,
                                               "the filters' first taps"));
   return bank;
+}
+
+StatusOr<std::unique_ptr<FilterBank>> FilterBank::First(const FilterBank& bank,
+                                                        size_t taps) {
+  Problem problem;
+  problem.mixers = bank.mixers_;
+  problem.channels = bank.channels_;
+  problem.length = problem.taps = taps;
+  LCSM_ASSIGN_OR_RETURN(std::unique_ptr<FilterBank> first, Create(problem));
+  for (size_t g = 0; g < bank.mixers_ * bank.groups_; ++g) {
+    std::copy_n(bank.buffer_.data() + g * bank.group_stride_, taps * kLanes,
+                first->buffer_.data() + g * first->group_stride_);
+    // The rest of the head taps is zero: whoever keeps fewer needs no more.
+    std::copy_n(bank.head_.data() + g * kHeadTaps * kLanes,
+                std::min(taps, kHeadTaps) * kLanes,
+                first->head_.data() + g * kHeadTaps * kLanes);
+  }
+  return first;
 }
 
 void FilterBank::SetTaps(size_t mixer, size_t first, size_t count,

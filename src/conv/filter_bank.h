@@ -20,6 +20,10 @@ class FilterBank {
  public:
   // All taps zero. Holds min(problem.taps, problem.length) taps a channel.
   static StatusOr<std::unique_ptr<FilterBank>> Create(const Problem& problem);
+  // The first taps of another one, for when spectra say the rest.
+  // 1 <= taps <= bank.taps().
+  static StatusOr<std::unique_ptr<FilterBank>> First(const FilterBank& bank,
+                                                     size_t taps);
 
   size_t mixers() const { return mixers_; }
   size_t channels() const { return channels_; }
@@ -49,7 +53,8 @@ class FilterBank {
     return head_.data() + mixer * groups_ * kHeadTaps * kLanes;
   }
   size_t bytes() const { return buffer_.bytes() + head_.bytes(); }
-  static size_t BytesFor(const Problem& problem);
+  // Of a bank that holds min(taps, problem.length) taps a channel.
+  static size_t BytesFor(const Problem& problem, size_t taps);
 
  private:
   FilterBank() = default;

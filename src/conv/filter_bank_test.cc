@@ -17,7 +17,7 @@ TEST(FilterBankTest, HoldsTapsByGroupWithZerosAround) {
     std::unique_ptr<FilterBank> bank = FilterBank::Create(problem).value();
     ASSERT_EQ(bank->taps(), 5u);
     ASSERT_EQ(bank->groups(), (channels + 15) / 16);
-    EXPECT_EQ(bank->bytes(), FilterBank::BytesFor(problem));
+    EXPECT_EQ(bank->bytes(), FilterBank::BytesFor(problem, problem.taps));
     const auto value = [&](size_t m, size_t n, size_t c) {
       return static_cast<float>(1 + m * 1000 + n * 100 + c);
     };

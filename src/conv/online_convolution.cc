@@ -79,6 +79,10 @@ PreparedConvolution::Create(Plan plan,
                           MakeLevelOp(problem, level, *filters, pool));
     prepared->ops_.push_back(std::move(op));
   }
+  const size_t kept = TapsKept(plan);
+  if (kept < filters->taps()) {
+    LCSM_ASSIGN_OR_RETURN(filters, FilterBank::First(*filters, kept));
+  }
   prepared->plan_ = std::move(plan);
   prepared->filters_ = std::move(filters);
   return std::shared_ptr<const PreparedConvolution>(std::move(prepared));

@@ -37,7 +37,8 @@ namespace lcsm::conv {
 class PreparedConvolution {
  public:
   // Makes the spectra that the plan's levels want. The bank must have been made
-  // for plan.problem.
+  // for plan.problem; of its taps only TapsKept(plan) are kept, so that a
+  // caller who lets go of it gets the memory back.
   static StatusOr<std::shared_ptr<const PreparedConvolution>> Create(
       Plan plan, std::shared_ptr<const FilterBank> filters, ThreadPool& pool);
 

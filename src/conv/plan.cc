@@ -338,7 +338,10 @@ std::string Plan::Print() const {
 
 MemoryEstimate Plan::Memory(size_t threads) const {
   MemoryEstimate bytes;
-  bytes.taps = FilterBank::BytesFor(problem);
+  bytes.taps = FilterBank::BytesFor(problem, TapsKept(*this));
+  if (TapsKept(*this) < std::min(problem.taps, problem.length)) {
+    bytes.making = FilterBank::BytesFor(problem, problem.taps);
+  }
   bytes.histories = HistoryGroups(problem) *
                     HistoryStride(HistoryLines(*this)) * sizeof(float);
   if (method == Method::kEager) bytes.histories *= 2;

@@ -23,7 +23,9 @@
 // 2002.)
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -49,7 +51,7 @@ struct Level {
   bool operator==(const Level&) const = default;
 };
 
-class TileCosts;  // tile_costs.h
+class Tuning;  // tuning.h
 
 struct PlanOptions {
   Method method = Method::kPaper;
@@ -58,9 +60,9 @@ struct PlanOptions {
 
   // For kPlanned:
   Latency latency = Latency::kBest;
-  // Null: the estimate, which makes the plan a function of the problem and the
-  // SIMD target alone. Must outlive the call.
-  const TileCosts* costs = nullptr;
+  // Null, or without a table for the problem's size: the estimate, which makes
+  // the plan a function of the problem alone.
+  std::shared_ptr<const Tuning> tuning = nullptr;
 
   // If not empty, exactly these, and `method` and `tau` do not matter.
   std::vector<Level> levels = {};
@@ -73,7 +75,9 @@ struct PlanOptions {
 
 // Bytes that a plan's objects take, apart.
 struct MemoryEstimate {
-  size_t taps = 0;       // FilterBank.
+  size_t taps = 0;       // FilterBank, as kept while running.
+  size_t making = 0;     // What is needed on top of taps and spectra before a
+                         // session exists: all taps, to make spectra from.
   size_t spectra = 0;    // Of the filters' slices.
   size_t histories = 0;  // Inputs and accumulators; eager has a second set.
   size_t blocks = 0;     // Spectra of input blocks, and deferred outputs.
@@ -145,6 +149,10 @@ Slices SlicesOf(const Problem& problem, const Level& level);
 // Spectra of input blocks that a level keeps of each history: 0 where a tile
 // has one input block at most.
 size_t SlotsOf(const Problem& problem, const Level& level);
+
+// Taps that are wanted once the spectra are made: those of direct and remade
+// levels, and the first few for red cells. At most min(H, L).
+size_t TapsKept(const Plan& plan);
 
 // Positions that a history holds: L, or a ring of two top blocks if no level
 // wants inputs from further back.

@@ -8,6 +8,7 @@
 #include "conv/filter_bank.h"
 #include "conv/layout.h"
 #include "conv/level_op.h"
+#include "conv/tuning.h"
 #include "kernels/fft_tables.h"
 
 namespace lcsm::conv {
@@ -41,7 +42,7 @@ class Planner {
   Planner(const Problem& problem, const PlanOptions& options)
       : problem_(problem),
         options_(options),
-        costs_(options.costs != nullptr ? *options.costs : estimate_) {}
+        costs_(Measured() != nullptr ? *Measured() : estimate_) {}
 
   StatusOr<std::vector<Level>> Run() {
     std::vector<Way> complete;
@@ -75,6 +76,11 @@ class Planner {
   }
 
  private:
+  const TileCosts* Measured() const {
+    return options_.tuning != nullptr ? options_.tuning->For(problem_)
+                                      : nullptr;
+  }
+
   size_t Reach(size_t block) const {
     return SlicesOf(problem_, {block, Level::kToTheEnd, Tau::kDirectBlocked})
         .count;

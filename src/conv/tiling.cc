@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "conv/plan.h"
+#include "kernels/lanes.h"
 
 namespace lcsm::conv {
 namespace {
@@ -94,6 +95,23 @@ size_t SlotsOf(const Problem& problem, const Level& level) {
   // A sliced tile keeps its only block too: it is made in pieces.
   if (level.serves != Serves::kDistant && slices < 2) return 0;
   return slices;
+}
+
+size_t TapsKept(const Plan& plan) {
+  const size_t all = std::min(plan.problem.taps, plan.problem.length);
+  if (plan.method == Method::kLazy || plan.method == Method::kEager) return all;
+  size_t kept = kHeadTaps;
+  for (const Level& level : plan.levels) {
+    const bool direct =
+        level.tau == Tau::kDirect || level.tau == Tau::kDirectBlocked;
+    if (!direct && !level.remade) continue;
+    // Slice d ends with tap (d + 1) U.
+    const Slices slices = SlicesOf(plan.problem, level);
+    const size_t blocks = slices.first + slices.count;
+    if (slices.count != 0 && blocks > all / level.block) return all;
+    if (slices.count != 0) kept = std::max(kept, blocks * level.block);
+  }
+  return std::min(all, kept);
 }
 
 size_t HistoryLines(const Plan& plan) {

@@ -72,7 +72,25 @@ StatusOr<conv::Plan> HyenaModel::MakePlan(const PrepareOptions& options) const {
   problem.channels = config.width;
   problem.length = options.horizon != 0 ? options.horizon : config.max_length;
   problem.taps = problem.length;
-  return conv::MakePlan(problem, options.plan);
+  conv::PlanOptions plan = options.plan;
+  if (options.memory_limit != 0) {
+    const size_t others = OtherBytes(problem.length, plan.threads);
+    if (others >= options.memory_limit) {
+      return InvalidInput(fmt::format(
+          "{}: weights and activations alone take {:.2f} GiB, and the memory "
+          "limit is {:.2f} GiB",
+          info_.name, static_cast<double>(others) / 0x1p30,
+          static_cast<double>(options.memory_limit) / 0x1p30));
+    }
+    plan.memory_limit = options.memory_limit - others;
+  }
+  return conv::MakePlan(problem, plan);
+}
+
+size_t HyenaModel::OtherBytes(size_t length, size_t threads) const {
+  return weights_->bytes() + weights_->PositionBytes(length) +
+         HyenaState::Bytes(weights_->config()) +
+         HyenaFilterScratchBytes(weights_->config(), threads);
 }
 
 StatusOr<std::shared_ptr<const PreparedModel>> HyenaModel::Prepare(
@@ -94,13 +112,14 @@ StatusOr<std::shared_ptr<const PreparedModel>> HyenaModel::Prepare(
 
 StatusOr<ModelMemory> HyenaModel::EstimateMemory(const PrepareOptions& options,
                                                  size_t threads) const {
-  LCSM_ASSIGN_OR_RETURN(const conv::Plan plan, MakePlan(options));
+  LCSM_ASSIGN_OR_RETURN(conv::Plan plan, MakePlan(options));
   ModelMemory memory;
   memory.weights =
       weights_->bytes() + weights_->PositionBytes(plan.problem.length);
   memory.convolution = plan.Memory(threads);
   memory.activations = HyenaState::Bytes(weights_->config()) +
                        HyenaFilterScratchBytes(weights_->config(), threads);
+  memory.plan = std::move(plan);
   return memory;
 }
 

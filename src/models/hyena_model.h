@@ -27,8 +27,11 @@ class HyenaModel : public Model {
   }
 
  private:
-  // A horizon of 0 means the model's limit. Errors: beyond it.
+  // A horizon of 0 means the model's limit. Errors: beyond it, or beyond the
+  // memory limit.
   StatusOr<conv::Plan> MakePlan(const PrepareOptions& options) const;
+  // Bytes of a run but for its convolutions.
+  size_t OtherBytes(size_t length, size_t threads) const;
 
   std::shared_ptr<const HyenaWeights> weights_;
   ModelInfo info_;

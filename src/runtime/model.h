@@ -49,10 +49,14 @@ struct ModelInfo {
 struct PrepareOptions {
   size_t horizon = 0;  // Positions wanted; at most ModelInfo::max_length.
   conv::PlanOptions plan;
+  // Bytes that weights, filters and one state may take together (the plan's
+  // own limit is what the rest leaves of it); 0: any. More is an error.
+  size_t memory_limit = 0;
 };
 
 // Bytes, foretold without allocating; what `inspect --length` prints.
 struct ModelMemory {
+  conv::Plan plan;  // That Prepare would follow.
   size_t weights = 0;
   conv::MemoryEstimate convolution;
   size_t activations = 0;

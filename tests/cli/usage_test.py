@@ -8,7 +8,7 @@ import unittest
 import harness
 from harness import CliTest, golden
 
-COMMANDS = ("generate", "logits", "inspect", "convert")
+COMMANDS = ("generate", "logits", "inspect", "convert", "plan")
 
 
 class Usage(CliTest):
@@ -67,7 +67,7 @@ class Usage(CliTest):
                 self.fails(2, *args, says=says)
 
     def test_options_that_do_not_exist_yet(self):
-        for extra in (["--plan", "p.json"], ["--latency", "flat"], ["--memory-limit", "1G"],
+        for extra in (["--speculate", "2"], ["--latency", "low"], ["--memory-limit", "much"],
                       ["--method", "magic"], ["--tau", "magic"]):
             with self.subTest(extra=extra):
                 self.fails(2, "generate", "--prompt", "a", *extra)

@@ -1,19 +1,20 @@
 # bash completion for lcsm
 _lcsm() {
   local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]}
-  local execution="--method --tau --schedule --threads"
+  local execution="--method --tau --schedule --latency --plan --memory-limit --threads"
   COMPREPLY=()
   if [ "$COMP_CWORD" -eq 1 ]; then
-    COMPREPLY=($(compgen -W "generate logits inspect convert bench --help --version" -- "$cur"))
+    COMPREPLY=($(compgen -W "generate logits inspect convert plan bench --help --version" -- "$cur"))
     return
   fi
   # A flag there, a file in bench.
-  [ "${COMP_WORDS[1]} $prev" = "inspect --json" ] && prev=
+  case "${COMP_WORDS[1]} $prev" in "inspect --json"|"plan --json") prev= ;; esac
   case $prev in
-    --method) COMPREPLY=($(compgen -W "planned paper lazy eager" -- "$cur")); return ;;
+    --method) COMPREPLY=($(compgen -W "planned paper lazy eager futurefill gardner" -- "$cur")); return ;;
     --tau) COMPREPLY=($(compgen -W "direct direct-blocked fft-library fft-fused hybrid" -- "$cur")); return ;;
     --weights) COMPREPLY=($(compgen -W "f32 bf16 int8" -- "$cur")); return ;;
     --schedule) COMPREPLY=($(compgen -W "across-layers per-layer" -- "$cur")); return ;;
+    --latency) COMPREPLY=($(compgen -W "best flat" -- "$cur")); return ;;
     --format) COMPREPLY=($(compgen -W "text tokens fasta jsonl" -- "$cur")); return ;;
     --filter-layout) COMPREPLY=($(compgen -W "order_slowest order_fastest" -- "$cur")); return ;;
     --model)
@@ -25,7 +26,7 @@ _lcsm() {
       done
       COMPREPLY=($(compgen -W "$names" -- "$cur") $(compgen -d -- "$cur"))
       return ;;
-    --prompt-file|--prompt-tokens|--tokens|--stats|--config|--json|--svg) COMPREPLY=($(compgen -f -- "$cur")); return ;;
+    --prompt-file|--prompt-tokens|--tokens|--stats|--config|--json|--svg|--plan|--save) COMPREPLY=($(compgen -f -- "$cur")); return ;;
     --output)
       if [ "${COMP_WORDS[1]}" = convert ]; then
         COMPREPLY=($(compgen -d -- "$cur"))
@@ -33,15 +34,17 @@ _lcsm() {
         COMPREPLY=($(compgen -f -- "$cur"))
       fi
       return ;;
-    --prompt|--stop|--allow|--max-new-tokens|--temperature|--top-k|--top-p|--min-p|--seed|--num-samples|--threads|--length|--filter-shift)
+    --prompt|--stop|--allow|--max-new-tokens|--temperature|--top-k|--top-p|--min-p|--seed|--num-samples|--threads|--length|--memory-limit|--channels|--mixers|--batch|--taps|--filter-shift)
       return ;;
   esac
   case ${COMP_WORDS[1]} in
     generate) COMPREPLY=($(compgen -W "--model --weights --prompt --prompt-file --prompt-tokens --fold-case
       --max-new-tokens --stop --stop-at-eos --temperature --top-k --top-p --min-p --seed --allow
-      --num-samples --format --logprobs --stats --quiet --help $execution" -- "$cur")) ;;
+      --num-samples --format --logprobs --stats --dry-run --quiet --help $execution" -- "$cur")) ;;
     logits) COMPREPLY=($(compgen -W "--model --weights --tokens --output --step --quiet --help $execution" -- "$cur")) ;;
     inspect) COMPREPLY=($(compgen -W "--model --weights --length --json --help $execution" -- "$cur")) ;;
+    plan) COMPREPLY=($(compgen -W "--model --channels --length --mixers --batch --taps --tune --measure
+      --save --svg --json --quiet --help $execution" -- "$cur")) ;;
     convert)
       case $cur in
         -*) COMPREPLY=($(compgen -W "--output --config --filter-shift --filter-layout --overwrite --quiet --help" -- "$cur")) ;;

@@ -7,24 +7,41 @@ function __lcsm_models
     __fish_complete_directories
 end
 
-set -l commands generate logits inspect convert bench
+set -l commands generate logits inspect convert plan bench
 complete -c lcsm -f
 complete -c lcsm -n "not __fish_seen_subcommand_from $commands" -a generate -d 'Continue a prompt'
 complete -c lcsm -n "not __fish_seen_subcommand_from $commands" -a logits -d 'Write the logits of given tokens'
 complete -c lcsm -n "not __fish_seen_subcommand_from $commands" -a inspect -d 'Show what a model is'
 complete -c lcsm -n "not __fish_seen_subcommand_from $commands" -a convert -d 'Turn a checkpoint into a model folder'
 complete -c lcsm -n "not __fish_seen_subcommand_from $commands" -l version -d 'Show the version'
+complete -c lcsm -n "not __fish_seen_subcommand_from $commands" -a plan -d 'Show how convolutions are computed'
 complete -c lcsm -n "not __fish_seen_subcommand_from $commands" -a bench -d 'Measure'
 complete -c lcsm -n '__fish_seen_subcommand_from bench' -x -a 'mixer tiles model pool paper'
 complete -c lcsm -l help -d 'Show the options'
 
-set -l runs '__fish_seen_subcommand_from generate logits inspect'
+set -l runs '__fish_seen_subcommand_from generate logits inspect plan'
 complete -c lcsm -n "$runs" -l model -x -a '(__lcsm_models)' -d 'Model folder or name'
 complete -c lcsm -n "$runs" -l weights -x -a 'f32 bf16 int8' -d 'Matrices in memory'
-complete -c lcsm -n "$runs" -l method -x -a 'planned paper lazy eager' -d 'Way of convolving'
+complete -c lcsm -n "$runs" -l method -x -a 'planned paper lazy eager futurefill gardner' -d 'Way of convolving'
 complete -c lcsm -n "$runs" -l tau -x -a 'direct direct-blocked fft-library fft-fused hybrid' -d 'Way of computing one tile'
 complete -c lcsm -n "$runs" -l schedule -x -a 'across-layers per-layer' -d 'When tiles are computed'
+complete -c lcsm -n "$runs" -l latency -x -a 'best flat' -d 'Least work, or the same in every step'
+complete -c lcsm -n "$runs" -l plan -r -F -d 'Exactly the levels in this file'
+complete -c lcsm -n "$runs" -l memory-limit -x -d 'Bytes that the run may take'
 complete -c lcsm -n "$runs" -l threads -x -d 'Number of threads'
+
+set -l plan '__fish_seen_subcommand_from plan'
+complete -c lcsm -n $plan -l channels -x -d 'No model: so many channels'
+complete -c lcsm -n $plan -l length -x -d 'Positions'
+complete -c lcsm -n $plan -l mixers -x -d 'Convolutions in a row'
+complete -c lcsm -n $plan -l batch -x -d 'Rows that share the filters'
+complete -c lcsm -n $plan -l taps -x -d 'Taps of the filters'
+complete -c lcsm -n $plan -l tune -d 'Measure tiles and keep the results'
+complete -c lcsm -n $plan -l measure -d 'Run the plan, time each level'
+complete -c lcsm -n $plan -l save -r -F -d 'Write the levels'
+complete -c lcsm -n $plan -l svg -r -F -d 'Draw the tiling'
+complete -c lcsm -n $plan -l json -d 'JSON instead of a table'
+complete -c lcsm -n $plan -l quiet -d 'No progress and no notes'
 
 set -l generate '__fish_seen_subcommand_from generate'
 complete -c lcsm -n $generate -l prompt -x -d 'Text to continue'
@@ -40,6 +57,7 @@ complete -c lcsm -n $generate -l top-p -x -d 'Keep the likeliest up to this shar
 complete -c lcsm -n $generate -l min-p -x -d 'Drop what is below this times the likeliest'
 complete -c lcsm -n $generate -l seed -x -d 'Seed of the random numbers'
 complete -c lcsm -n $generate -l allow -x -d 'Generate these characters only'
+complete -c lcsm -n $generate -l dry-run -d 'Tell bytes and time, and stop'
 complete -c lcsm -n $generate -l num-samples -x -d 'Samples to generate'
 complete -c lcsm -n $generate -l format -x -a 'text tokens fasta jsonl' -d 'Form of the output'
 complete -c lcsm -n $generate -l logprobs -d 'Add log-probabilities'

@@ -1,0 +1,89 @@
+#include "dry_run.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <memory>
+#include <vector>
+
+#include "base/thread_pool.h"
+#include "conv/planner.h"
+#include "conv/tuning.h"
+#include "memory_rows.h"
+#include "model_options.h"
+
+namespace lcsm::cli {
+namespace {
+
+// Steps that are timed: some 30 milliseconds with 8 layers of 256 channels.
+constexpr size_t kSteps = 32;
+
+// Seconds of a step but for its long convolutions.
+StatusOr<double> BlocksSeconds(const Model& model,
+                               const PrepareOptions& prepare) {
+  ThreadPool pool(prepare.plan.threads);
+  PrepareOptions small;
+  small.horizon = std::min(prepare.horizon, 2 * kSteps);
+  LCSM_ASSIGN_OR_RETURN(const std::shared_ptr<const PreparedModel> prepared,
+                        model.Prepare(small, pool, nullptr));
+  LCSM_ASSIGN_OR_RETURN(const std::unique_ptr<ModelState> state,
+                        prepared->NewState(pool));
+  state->SkipMixers(true);
+  std::vector<float> logits(model.info().padded_vocab);
+  std::vector<double> seconds;
+  while (state->position() < state->horizon()) {
+    const auto start = std::chrono::steady_clock::now();
+    state->Step(0, logits.data());
+    seconds.push_back(
+        std::chrono::duration<double>(std::chrono::steady_clock::now() - start)
+            .count());
+  }
+  const auto middle =
+      seconds.begin() + static_cast<ptrdiff_t>(seconds.size() / 2);
+  std::nth_element(seconds.begin(), middle, seconds.end());
+  return *middle;
+}
+
+std::string Duration(double seconds) {
+  if (seconds < 1) return fmt::format("{:.0f} ms", 1e3 * seconds);
+  if (seconds < 120) return fmt::format("{:.1f} s", seconds);
+  return fmt::format("{:.1f} min", seconds / 60);
+}
+
+}  // namespace
+
+StatusOr<std::string> DryRun(const Model& model, const PrepareOptions& prepare,
+                             size_t samples) {
+  LCSM_ASSIGN_OR_RETURN(const ModelMemory memory,
+                        model.EstimateMemory(prepare, prepare.plan.threads));
+  std::string text = Table(
+      fmt::format("memory of {} on {}", Count(prepare.horizon, "position"),
+                  Count(prepare.plan.threads, "thread")),
+      MemoryRows(memory));
+  text += fmt::format("\nplan: {}\n", memory.plan.Print());
+  LCSM_ASSIGN_OR_RETURN(const double blocks, BlocksSeconds(model, prepare));
+  const double positions = static_cast<double>(prepare.horizon * samples);
+  const conv::TileCosts* const costs =
+      prepare.plan.tuning != nullptr
+          ? prepare.plan.tuning->For(memory.plan.problem)
+          : nullptr;
+  if (costs == nullptr) {
+    text += fmt::format(
+        "time: {} for all but the long convolutions; 'lcsm plan --tune' with "
+        "this model\nmeasures what those take\n",
+        Duration(blocks * positions));
+    return text;
+  }
+  // Measured on one thread; tiles are shared out among all.
+  const double mixers = 1e-9 * conv::PlanNs(memory.plan, *costs) /
+                        static_cast<double>(prepare.plan.threads);
+  text += fmt::format(
+      "time: about {} ({} long convolutions, {} everything else; filters come "
+      "on top)\n",
+      Duration((blocks + mixers) * positions), Duration(mixers * positions),
+      Duration(blocks * positions));
+  return text;
+}
+
+}  // namespace lcsm::cli

@@ -1,0 +1,40 @@
+#include "memory_rows.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "model_options.h"
+
+namespace lcsm::cli {
+
+Rows MemoryRows(const ModelMemory& memory) {
+  const auto& convolution = memory.convolution;
+  Rows rows;
+  const auto add = [&rows](const char* label, size_t bytes) {
+    rows.emplace_back(
+        label, fmt::format("{:>10}  {:>15} bytes", HumanBytes(bytes), bytes));
+  };
+  add("weights", memory.weights);
+  add("all taps, until spectra are made", convolution.making);
+  add("filter taps", convolution.taps);
+  add("filter spectra", convolution.spectra);
+  add("histories", convolution.histories);
+  add("kept blocks", convolution.blocks);
+  add("scratch", convolution.scratch);
+  add("activations", memory.activations);
+  add("at most at a time", memory.Total());
+  return rows;
+}
+
+std::string Table(const std::string& title, const Rows& rows) {
+  size_t width = 0;
+  for (const auto& row : rows) width = std::max(width, row.first.size());
+  std::string text = title + "\n";
+  for (const auto& [label, value] : rows) {
+    text += fmt::format("  {:<{}}  {}\n", label, width, value);
+  }
+  return text;
+}
+
+}  // namespace lcsm::cli

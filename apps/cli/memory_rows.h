@@ -1,0 +1,18 @@
+// What a run will take in memory, as a table.
+#pragma once
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "runtime/model.h"
+
+namespace lcsm::cli {
+
+// Label and value, in display order.
+using Rows = std::vector<std::pair<std::string, std::string>>;
+
+Rows MemoryRows(const ModelMemory& memory);
+std::string Table(const std::string& title, const Rows& rows);
+
+}  // namespace lcsm::cli
