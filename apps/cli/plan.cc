@@ -48,7 +48,7 @@ StatusOr<conv::Plan> PlanOf(const Options& options,
                             const PrepareOptions& prepare) {
   if (options.channels == 0) {
     LCSM_ASSIGN_OR_RETURN(const LoadedModel loaded,
-                          LoadNamedModel({options.model}));
+                          LoadNamedModel({options.model, {}}));
     LCSM_ASSIGN_OR_RETURN(
         ModelMemory memory,
         loaded.model->EstimateMemory(prepare, prepare.plan.threads));
