@@ -111,7 +111,7 @@ Status ReadModel(const Fields& fields, const Json* model, BpeDefinition* out) {
   for (const char* name :
        {"continuing_subword_prefix", "end_of_word_suffix", "dropout"}) {
     const Json* value = Fields::Find(*model, name);
-    if (value != nullptr && *value != "" && *value != 0)
+    if (value != nullptr && *value != Json("") && *value != 0)
       return fields.NotOurs(fmt::format("model.{}", name), value, "none");
   }
   for (const char* name : {"byte_fallback", "fuse_unk"}) {

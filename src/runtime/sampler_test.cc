@@ -25,6 +25,7 @@ Sampler Make(const SamplerOptions& options, size_t vocab,
 // Logits whose softmax is `p`.
 std::vector<float> Logits(const std::vector<double>& p) {
   std::vector<float> logits;
+  logits.reserve(p.size());
   for (double v : p) logits.push_back(static_cast<float>(std::log(v) + 3));
   return logits;
 }
