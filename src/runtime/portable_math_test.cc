@@ -2,18 +2,31 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
+#include <vector>
 
 namespace lcsm {
 namespace {
 
+// Numbers of every magnitude from `from` to below `to`.
+std::vector<double> Geometric(double from, double to, double factor) {
+  std::vector<double> numbers;
+  while (from < to) {
+    numbers.push_back(from);
+    from *= factor;
+  }
+  return numbers;
+}
+
 TEST(PortableMathTest, Exp) {
-  for (double x = -700; x < 700; x += 0.0371) {
+  for (int i = 0; i < 37736; ++i) {
+    const double x = -700 + 0.0371 * i;
     const long double want = std::exp(static_cast<long double>(x));
     ASSERT_NEAR(PortableExp(x) / static_cast<double>(want), 1, 1e-15) << x;
   }
-  for (double x = 1e-300; x < 1; x *= 3.7) {
+  for (const double x : Geometric(1e-300, 1, 3.7)) {
     ASSERT_NEAR(PortableExp(x), std::exp(x), 4e-16 * std::exp(x));
     ASSERT_NEAR(PortableExp(-x), std::exp(-x), 4e-16);
   }
@@ -25,7 +38,7 @@ TEST(PortableMathTest, Exp) {
 }
 
 TEST(PortableMathTest, Log) {
-  for (double x = 1e-300; x < 1e300; x *= 1.0137) {
+  for (const double x : Geometric(1e-300, 1e300, 1.0137)) {
     const long double want = std::log(static_cast<long double>(x));
     ASSERT_NEAR(PortableLog(x), static_cast<double>(want),
                 1e-15 * std::max(1.0, std::abs(static_cast<double>(want))))
