@@ -58,9 +58,10 @@ _lcsm() {
         tiles) COMPREPLY=($(compgen -W "--max-block --repeats --json --help" -- "$cur")) ;;
         model) COMPREPLY=($(compgen -W "--model --weights --shape --at --steps --rounds --history --json --help
           $execution" -- "$cur")) ;;
+        latency) COMPREPLY=($(compgen -W "--model --weights --shape --length --latencies --threads --json --svg --help" -- "$cur")) ;;
         paper) COMPREPLY=($(compgen -W "--setting --layers --width --batch --lengths --methods --taus
           --schedules --threads --memory --repeats --whole --quick --json --svg --help" -- "$cur")) ;;
-        *) [ "$COMP_CWORD" -eq 2 ] && COMPREPLY=($(compgen -W "mixer tiles model pool paper" -- "$cur")) ;;
+        *) [ "$COMP_CWORD" -eq 2 ] && COMPREPLY=($(compgen -W "mixer tiles model latency pool paper" -- "$cur")) ;;
       esac ;;
   esac
 }

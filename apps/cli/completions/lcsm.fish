@@ -16,7 +16,7 @@ complete -c lcsm -n "not __fish_seen_subcommand_from $commands" -a convert -d 'T
 complete -c lcsm -n "not __fish_seen_subcommand_from $commands" -l version -d 'Show the version'
 complete -c lcsm -n "not __fish_seen_subcommand_from $commands" -a plan -d 'Show how convolutions are computed'
 complete -c lcsm -n "not __fish_seen_subcommand_from $commands" -a bench -d 'Measure'
-complete -c lcsm -n '__fish_seen_subcommand_from bench' -x -a 'mixer tiles model pool paper'
+complete -c lcsm -n '__fish_seen_subcommand_from bench' -x -a 'mixer tiles model latency pool paper'
 complete -c lcsm -l help -d 'Show the options'
 
 set -l runs '__fish_seen_subcommand_from generate logits inspect plan'

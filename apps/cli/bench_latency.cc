@@ -1,0 +1,177 @@
+// lcsm bench latency: the time of every step of a whole run.
+#include "bench_latency.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "base/thread_pool.h"
+#include "bench/latency_bench.h"
+#include "bench/machine.h"
+#include "bench/svg_plot.h"
+#include "interrupt.h"
+#include "io/atomic_file.h"
+#include "model_options.h"
+#include "models/hyena_synthetic.h"
+#include "output.h"
+#include "progress.h"
+#include "terminal.h"
+
+namespace lcsm::cli {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+struct Options {
+  ModelOption model;
+  ExecutionOptions execution;
+  std::string shape, json_file, svg_file;
+  std::vector<std::string> latencies = {"best", "flat"};
+  size_t length = 8192;
+};
+
+Json ResultJson(const std::string& latency,
+                const bench::LatencyResult& result) {
+  Json curve = Json::array();
+  for (const bench::LatencyStretch& s : result.stretches) {
+    curve.push_back({{"position", s.position}, {"p50", s.p50}, {"max", s.max}});
+  }
+  return {{"latency", latency},
+          {"plan", result.plan},
+          {"mean", result.step_ms.mean},
+          {"p50", result.step_ms.p50},
+          {"p99", result.step_ms.p99},
+          {"p99_9", result.step_ms.p99_9},
+          {"max", result.step_ms.max},
+          {"interrupted", result.interrupted},
+          {"seconds", result.seconds},
+          {"tokens_per_second", result.tokens_per_second},
+          {"curve", curve}};
+}
+
+void AddCurves(const std::string& latency, int colour,
+               const bench::LatencyResult& result, bench::Chart& chart) {
+  bench::Series typical = {latency + ", median", {}, {}, false, colour};
+  bench::Series worst = {latency + ", slowest", {}, {}, true, colour};
+  for (const bench::LatencyStretch& s : result.stretches) {
+    const double x = static_cast<double>(s.position);
+    typical.x.push_back(x);
+    typical.y.push_back(s.p50);
+    worst.x.push_back(x);
+    worst.y.push_back(s.max);
+  }
+  chart.series.push_back(std::move(typical));
+  chart.series.push_back(std::move(worst));
+}
+
+Status Run(const Options& options) {
+  std::shared_ptr<const Model> model;
+  if (options.shape.empty()) {
+    LCSM_ASSIGN_OR_RETURN(const LoadedModel loaded,
+                          LoadNamedModel(options.model));
+    model = loaded.model;
+  } else {
+    LCSM_ASSIGN_OR_RETURN(
+        model,
+        MakeSyntheticModel(options.shape, 1, ToWeightFormat(options.model)));
+  }
+  ThreadPool pool(options.execution.threads);
+  bench::Chart chart;
+  chart.title = "Milliseconds per token along the sequence";
+  chart.x_label = "position";
+  chart.y_label = "ms per token";
+  chart.markers = false;
+  for (double tick = 1; tick <= static_cast<double>(options.length);
+       tick *= 4) {
+    if (tick * 512 > static_cast<double>(options.length)) {
+      chart.x_ticks.push_back(tick);
+    }
+  }
+  Json results = Json::array();
+  std::string table = fmt::format(
+      "{:<6} {:>9} {:>9} {:>9} {:>9} {:>9} {:>11} {:>11}\n", "", "mean ms",
+      "p50", "p99", "p99.9", "max", "interrupted", "tokens/s");
+  for (size_t k = 0; k < options.latencies.size(); ++k) {
+    ExecutionOptions execution = options.execution;
+    execution.latency = options.latencies[k];
+    LCSM_ASSIGN_OR_RETURN(const PrepareOptions prepare,
+                          ToPrepareOptions(execution, options.length));
+    Progress bar(execution.latency, false);
+    LCSM_ASSIGN_OR_RETURN(
+        const bench::LatencyResult result,
+        bench::RunLatency(*model, options.length, prepare.plan, pool,
+                          [&bar](double done) {
+                            bar.Update(done);
+                            return !Interrupted();
+                          }));
+    bar.Finish();
+    table += fmt::format(
+        "{:<6} {:>9.4f} {:>9.4f} {:>9.4f} {:>9.4f} {:>9.4f} {:>11} {:>11.0f}"
+        "\n       {}\n",
+        execution.latency, result.step_ms.mean, result.step_ms.p50,
+        result.step_ms.p99, result.step_ms.p99_9, result.step_ms.max,
+        result.interrupted, result.tokens_per_second, result.plan);
+    results.push_back(ResultJson(execution.latency, result));
+    AddCurves(execution.latency, static_cast<int>(k + 1), result, chart);
+  }
+  chart.note = fmt::format(
+      "{}, {} positions, {} threads; medians and slowest steps of {} stretches "
+      "each; steps that met an involuntary context switch left out",
+      options.shape.empty() ? model->info().name : options.shape,
+      options.length, pool.NumThreads(), std::min<size_t>(256, options.length));
+  const Json json = {{"machine", bench::MachineJson()},
+                     {"model", model->info().name},
+                     {"length", options.length},
+                     {"threads", pool.NumThreads()},
+                     {"results", results}};
+  if (!options.json_file.empty()) {
+    LCSM_RETURN_IF_ERROR(
+        io::WriteFileAtomically(options.json_file, json.dump(1) + "\n"));
+  }
+  if (!options.svg_file.empty()) {
+    LCSM_RETURN_IF_ERROR(
+        io::WriteFileAtomically(options.svg_file, bench::LogLogSvg(chart)));
+  }
+  Output out;
+  LCSM_RETURN_IF_ERROR(out.Write(table));
+  return out.Flush();
+}
+
+}  // namespace
+
+void AddLatencyBench(CLI::App& root, Commands& commands) {
+  auto options = std::make_shared<Options>();
+  CLI::App* app = root.add_subcommand(
+      "latency", "Every step of a whole run: how even the time per token is");
+  AddModelOption(*app, options->model);
+  app->add_option("--shape", options->shape,
+                  "instead of a model, random weights in a published shape, "
+                  "e.g. hyenadna-large-1m")
+      ->type_name("NAME");
+  app->add_option("--length", options->length, "positions of the run")
+      ->type_name("L")
+      ->check(WholeIn(1, UINT64_MAX))
+      ->capture_default_str();
+  app->add_option("--latencies", options->latencies, "of best, flat")
+      ->delimiter(',')
+      ->check(CLI::IsMember(std::set<std::string>{"best", "flat"}))
+      ->capture_default_str();
+  app->add_option("--json", options->json_file, "write the results to FILE")
+      ->type_name("FILE");
+  app->add_option("--svg", options->svg_file, "draw the curves into FILE")
+      ->type_name("FILE");
+  app->add_option("--threads", options->execution.threads,
+                  "threads (default: one for each processor)")
+      ->type_name("N")
+      ->check(WholeIn(1, ThreadPool::kMaxThreads));
+  app->footer(
+      "Example:\n"
+      "  lcsm bench latency --length 8192 --svg latency.svg");
+  commands.push_back({app, [options] { return Answer(Run(*options)); }});
+}
+
+}  // namespace lcsm::cli

@@ -1,0 +1,39 @@
+// Every step of a whole run, timed one by one: how even the time per token is.
+#pragma once
+
+#include <cstddef>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "base/thread_pool.h"
+#include "bench/model_bench.h"
+#include "conv/plan.h"
+#include "lcsm/status.h"
+#include "runtime/model.h"
+
+namespace lcsm::bench {
+
+// Steps of a stretch of positions.
+struct LatencyStretch {
+  size_t position = 0;      // The last one.
+  double p50 = 0, max = 0;  // Milliseconds, interrupted steps left out.
+};
+
+struct LatencyResult {
+  std::string plan;
+  StepStatistics step_ms;  // Of all steps but the interrupted ones.
+  size_t interrupted = 0;  // Steps that met an involuntary context switch.
+  double seconds = 0;      // The whole run, interrupted steps included.
+  double tokens_per_second = 0;
+  std::vector<LatencyStretch> stretches;
+};
+
+// Decodes `length` random tokens from an empty context. `progress` is told the
+// share done and answers false to stop (kCancelled).
+StatusOr<LatencyResult> RunLatency(const Model& model, size_t length,
+                                   const conv::PlanOptions& plan,
+                                   ThreadPool& pool,
+                                   const std::function<bool(double)>& progress);
+
+}  // namespace lcsm::bench
