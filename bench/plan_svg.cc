@@ -86,13 +86,6 @@ class Drawing {
       Rect(X(target), Y(first * block), X(outputs) - X(0),
            Y(static_cast<double>(tile.terms) * block) - Y(0), Colour(k),
            "white");
-      if (!distant) continue;
-      // Where its work may begin: a block before its outputs are wanted.
-      svg_ += fmt::format(
-          "<line x1=\"{:.2f}\" y1=\"{:.2f}\" x2=\"{:.2f}\" y2=\"{:.2f}\" "
-          "stroke=\"{}\" stroke-dasharray=\"2 2\"/>\n",
-          X(static_cast<double>(known)), Y(first * block + block / 2),
-          X(target), Y(first * block + block / 2), Colour(k));
     }
   }
 

@@ -119,6 +119,9 @@ StatusOr<std::unique_ptr<OnlineConvolution>> OnlineConvolution::Create(
     }
   }
   if (plan.Deferred()) {
+    // Whoever wants even steps does not want them to meet untouched pages.
+    conv->histories_.Zero();
+    for (FloatBuffer& buffer : conv->kept_) buffer.Zero();
     LCSM_ASSIGN_OR_RETURN(
         conv->deferred_,
         DeferredWork::Create(plan, prepared->ops(), prepared->filters(),
