@@ -76,7 +76,8 @@ TEST(TuningTest, PlansFollowTheMeasurements) {
   tuning.Set(problem, cheap);
   options.tuning = std::make_shared<const Tuning>(tuning);
   bool many = false;
-  for (const Level& level : MakePlan(problem, options)->levels) {
+  const Plan many_plan = MakePlan(problem, options).value();
+  for (const Level& level : many_plan.levels) {
     many |= level.tau == Tau::kFftFused && SlotsOf(problem, level) > 0;
   }
   EXPECT_TRUE(many);
@@ -86,7 +87,8 @@ TEST(TuningTest, PlansFollowTheMeasurements) {
   }
   tuning.Set(problem, cheap);
   options.tuning = std::make_shared<const Tuning>(tuning);
-  for (const Level& level : MakePlan(problem, options)->levels) {
+  const Plan single_plan = MakePlan(problem, options).value();
+  for (const Level& level : single_plan.levels) {
     EXPECT_EQ(SlotsOf(problem, level), 0u);
   }
 }
