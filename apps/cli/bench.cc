@@ -6,6 +6,7 @@
 #include "bench/pool_bench.h"
 #include "bench/svg_plot.h"
 #include "bench/tiles_bench.h"
+#include "conv/tuning.h"
 
 #include <fmt/format.h>
 
@@ -139,6 +140,12 @@ int RunMixerBench(const MixerOptions& options) {
   const bench::NoiseWatch noise;
   std::vector<MixerRow> rows;
   double widest = 0;
+  // As `lcsm plan --tune` left it, for the planner.
+  auto tuned = conv::Tuning::Load(conv::DefaultTuningPath());
+  std::shared_ptr<const conv::Tuning> tuning;
+  if (tuned.ok()) {
+    tuning = std::make_shared<const conv::Tuning>(std::move(tuned).value());
+  }
   for (const size_t length : options.lengths) {
     for (const std::string& name : options.methods) {
       const conv::Method method = *conv::MethodFromName(name);
@@ -151,6 +158,7 @@ int RunMixerBench(const MixerOptions& options) {
           wanted.problem = {options.mixers, options.channels, options.batch,
                             length, length};
           wanted.options.method = method;
+          wanted.options.tuning = tuning;
           if (tiled) wanted.options.tau = *conv::TauFromName(tau);
           wanted.options.schedule = *conv::ScheduleFromName(options.schedule);
           wanted.threads = threads;

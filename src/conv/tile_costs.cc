@@ -30,8 +30,8 @@ TileCost Estimate(Tau tau, size_t block, bool many) {
     case Tau::kFftFused: {
       TileCost cost = {40 + u * (log2u + 1) * (2.0 + 0.055 * log2u), 0};
       if (many) {
-        cost.first_ns += 3 * u;
-        cost.more_ns = u * std::max(2.4, 2.4 + 0.5 * (log2u - 7));
+        cost.first_ns += 10 * u;
+        cost.more_ns = u * std::max(2.5, 2.5 + 0.8 * (log2u - 6));
       }
       return cost;
     }

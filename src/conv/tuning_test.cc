@@ -138,7 +138,7 @@ TEST(PlannerTest, KeepsTheMemoryLimitOrSaysWhyNot) {
   options.method = Method::kPlanned;
   const size_t free = MakePlan(problem, options)->Memory(1).Total();
   size_t last = free;
-  for (double share : {0.9, 0.8, 0.7, 0.6}) {
+  for (double share : {0.95, 0.9, 0.85, 0.75}) {
     options.memory_limit =
         static_cast<size_t>(share * static_cast<double>(free));
     const auto plan = MakePlan(problem, options);
