@@ -26,8 +26,9 @@ StatusOr<LatencyResult> RunLatency(
     const Model& model, size_t length, const conv::PlanOptions& plan,
     ThreadPool& pool, const std::function<bool(double)>& progress) {
   LatencyResult result;
-  LCSM_ASSIGN_OR_RETURN(const std::shared_ptr<const PreparedModel> prepared,
-                        model.Prepare({length, plan, 0}, pool, nullptr));
+  LCSM_ASSIGN_OR_RETURN(
+      const std::shared_ptr<const PreparedModel> prepared,
+      model.Prepare({.horizon = length, .plan = plan}, pool, nullptr));
   result.plan = prepared->plan().Print();
   LCSM_ASSIGN_OR_RETURN(const std::unique_ptr<ModelState> state,
                         prepared->NewState(pool));

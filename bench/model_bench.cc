@@ -119,7 +119,7 @@ StatusOr<ModelResult> RunModel(const Model& model, const ModelCase& wanted,
   const Stopwatch prepare;
   LCSM_ASSIGN_OR_RETURN(
       const std::shared_ptr<const PreparedModel> prepared,
-      model.Prepare({horizon, wanted.plan, 0}, pool, nullptr));
+      model.Prepare({.horizon = horizon, .plan = wanted.plan}, pool, nullptr));
   result.prepare_seconds = prepare.Seconds();
   result.plan = prepared->plan().Print();
   result.step_bytes = info.step_bytes;
@@ -152,7 +152,7 @@ StatusOr<ModelResult> RunModel(const Model& model, const ModelCase& wanted,
           std::vector<int32_t> prompt(position);
           for (int32_t& id : prompt) id = token();
           LCSM_RETURN_IF_ERROR(
-              state->Prefill(prompt, logits.data(), nullptr, nullptr));
+              state->Prefill(prompt, {.last_logits = logits.data()}));
         }
         state->SkipMixers(skip);
         for (size_t k = 0; k < wanted.steps; ++k) {

@@ -90,13 +90,11 @@ TEST_P(ShippedModelTest, DecodeMatchesFloat64) {
 TEST_P(ShippedModelTest, PrefillMatchesFloat64) {
   size_t seen = 0;
   const Status status = state_->Prefill(
-      ids_, nullptr,
-      [&](size_t position, std::span<const float> logits) {
+      ids_, {.on_logits = [&](size_t position, std::span<const float> logits) {
         EXPECT_EQ(position, seen++);
         ExpectLogits(position, logits.data());
         return OkStatus();
-      },
-      nullptr);
+      }});
   ASSERT_TRUE(status.ok()) << status.message();
   EXPECT_EQ(seen, ids_.size());
 }

@@ -49,14 +49,15 @@ Status WriteByPrefill(const Model& model, ModelState& state,
                       io::NpyWriter& writer) {
   Progress progress("prefill", quiet);
   LCSM_RETURN_IF_ERROR(state.Prefill(
-      tokens, nullptr,
-      [&writer](size_t, std::span<const float> logits) {
-        return writer.Append(logits);
-      },
-      [&progress](double done) {
-        progress.Update(done);
-        return !Interrupted();
-      }));
+      tokens, {.on_logits =
+                   [&writer](size_t, std::span<const float> logits) {
+                     return writer.Append(logits);
+                   },
+               .progress =
+                   [&progress](double done) {
+                     progress.Update(done);
+                     return !Interrupted();
+                   }}));
   return model.CheckWeights();
 }
 

@@ -96,7 +96,7 @@ Status Session::Prefill(std::span<const int32_t> tokens) {
       LCSM_RETURN_IF_ERROR(CheckToken(token, impl_->engine->info().vocab));
     }
     LCSM_RETURN_IF_ERROR(
-        impl_->state->Prefill(tokens, impl_->logits.data(), nullptr, nullptr));
+        impl_->state->Prefill(tokens, {.last_logits = impl_->logits.data()}));
     impl_->with_logits = true;
     return impl_->engine->model().CheckWeights();
   });

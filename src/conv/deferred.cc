@@ -165,6 +165,18 @@ void DeferredWork::PretendPosition(size_t position) noexcept {
   }
 }
 
+void DeferredWork::CopyFrom(const DeferredWork& other) noexcept {
+  for (size_t l = 0; l < levels_.size(); ++l) {
+    levels_[l].begun = other.levels_[l].begun;
+    levels_[l].tile = other.levels_[l].tile;
+  }
+  for (size_t p = 0; p < parts_.size(); ++p) {
+    std::copy(other.parts_[p].done.begin(), other.parts_[p].done.end(),
+              parts_[p].done.begin());
+  }
+  std::copy_n(other.scratch_.data(), scratch_.size(), scratch_.data());
+}
+
 void DeferredWork::Reset() noexcept {
   for (OneLevel& one : levels_) {
     one.begun = 0;

@@ -63,6 +63,9 @@ class DeferredWork {
   void AddOutputs(size_t history, size_t position, size_t count,
                   float* acc) const noexcept;
 
+  // Goes on where another one stands, made of the same arguments but for
+  // memory of its own and a pool of as many threads.
+  void CopyFrom(const DeferredWork& other) noexcept;
   void Reset() noexcept;
   // For benchmarks: as if Step(position) had just run, without its work.
   void PretendPosition(size_t position) noexcept;

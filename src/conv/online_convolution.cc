@@ -153,6 +153,20 @@ StatusOr<std::unique_ptr<OnlineConvolution>> OnlineConvolution::Create(
   return conv;
 }
 
+StatusOr<std::unique_ptr<OnlineConvolution>> OnlineConvolution::Fork() const {
+  LCSM_ASSIGN_OR_RETURN(std::unique_ptr<OnlineConvolution> fork,
+                        Create(prepared_, *pool_));
+  const auto copy = [](const FloatBuffer& from, FloatBuffer& to) {
+    std::copy_n(from.data(), from.size(), to.data());
+  };
+  copy(histories_, fork->histories_);
+  copy(recent_, fork->recent_);
+  for (size_t k = 0; k < kept_.size(); ++k) copy(kept_[k], fork->kept_[k]);
+  if (deferred_ != nullptr) fork->deferred_->CopyFrom(*deferred_);
+  fork->position_ = position_;
+  return fork;
+}
+
 size_t OnlineConvolution::HistoryGroup(size_t mixer, size_t row,
                                        size_t group) const noexcept {
   return (mixer * groups_ + group) * prepared_->plan().problem.batch + row;

@@ -71,6 +71,10 @@ class OnlineConvolution {
   // now due, and this step's share of the deferred ones.
   void Advance() noexcept;
 
+  // Another session at the same position with the same past, independent from
+  // now on. For the same pool. Error: memory.
+  StatusOr<std::unique_ptr<OnlineConvolution>> Fork() const;
+
   // `count` positions of one mixer; x and y are [count][B][D] and may be the
   // same. Requires position() + count <= L. Threads split the channels.
   void StepMany(size_t mixer, size_t count, const float* x, float* y) noexcept;

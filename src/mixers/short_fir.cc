@@ -34,6 +34,10 @@ StatusOr<ShortFirState> ShortFirState::Create(const ShortFir& fir) {
   return state;
 }
 
+void ShortFirState::CopyFrom(const ShortFirState& other) noexcept {
+  std::copy_n(other.tail_.data(), tail_.size(), tail_.data());
+}
+
 void ShortFirState::Process(size_t begin, size_t end, size_t count,
                             size_t stride, float* x) noexcept {
   const PointwiseKernels& kernels = GetPointwiseKernels();

@@ -45,6 +45,8 @@ class ShortFirState {
   void Process(size_t begin, size_t end, size_t count, size_t stride,
                float* x) noexcept;
   void Reset() noexcept { tail_.Zero(); }
+  // Takes over the tail of another state of the same filter.
+  void CopyFrom(const ShortFirState& other) noexcept;
   size_t bytes() const { return tail_.bytes(); }
 
  private:

@@ -154,12 +154,11 @@ TEST(ConformanceTest, FilterAndLogitsOfBothShifts) {
     auto state = (*prepared)->NewState(pool);
     ASSERT_TRUE(state.ok());
     const Status status = (*state)->Prefill(
-        kTokens, nullptr,
-        [&](size_t position, std::span<const float> logits) {
+        kTokens,
+        {.on_logits = [&](size_t position, std::span<const float> logits) {
           ExpectLogits(want, position, logits.data());
           return OkStatus();
-        },
-        nullptr);
+        }});
     ASSERT_TRUE(status.ok()) << status.message();
     (*state)->Reset();
     for (size_t t = 0; t < kTokens.size(); ++t) {

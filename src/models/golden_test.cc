@@ -135,14 +135,13 @@ TEST_P(GoldenTest, LogitsOfPrefillAndDecode) {
     const auto state = NewState(pool, length, plan);
     std::vector<float> prefill;
     const Status status = state->Prefill(
-        expected_.tokens, nullptr,
-        [&](size_t position, std::span<const float> logits) {
+        expected_.tokens,
+        {.on_logits = [&](size_t position, std::span<const float> logits) {
           EXPECT_EQ(position, prefill.size() / vocab_);
           ExpectLogits(position, logits.data());
           prefill.insert(prefill.end(), logits.begin(), logits.end());
           return OkStatus();
-        },
-        nullptr);
+        }});
     ASSERT_TRUE(status.ok()) << status.message();
     ASSERT_EQ(prefill.size(), length * vocab_);
     state->Reset();
@@ -168,7 +167,7 @@ TEST_P(GoldenTest, GreedyContinuation) {
         NewState(pool, expected_.prompt.size() + expected_.greedy.size(), plan);
     std::vector<float> logits(vocab_);
     ASSERT_TRUE(
-        state->Prefill(expected_.prompt, logits.data(), nullptr, nullptr).ok());
+        state->Prefill(expected_.prompt, {.last_logits = logits.data()}).ok());
     std::vector<int32_t> tokens;
     for (size_t i = 0; i < expected_.greedy.size(); ++i) {
       tokens.push_back(Argmax(logits));

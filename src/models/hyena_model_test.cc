@@ -83,13 +83,13 @@ std::vector<float> RunTokens(ModelState& state, size_t vocab,
                                          std::min(chunk, tokens.size() - t));
     std::vector<float> last(vocab);
     const Status status = state.Prefill(
-        piece, last.data(),
-        [&](size_t position, std::span<const float> logits) {
-          EXPECT_EQ(position * vocab, all.size());
-          all.insert(all.end(), logits.begin(), logits.end());
-          return OkStatus();
-        },
-        nullptr);
+        piece,
+        {.last_logits = last.data(),
+         .on_logits = [&](size_t position, std::span<const float> logits) {
+           EXPECT_EQ(position * vocab, all.size());
+           all.insert(all.end(), logits.begin(), logits.end());
+           return OkStatus();
+         }});
     EXPECT_TRUE(status.ok()) << status.message();
     EXPECT_TRUE(std::equal(last.begin(), last.end(), all.end() - vocab));
   }
@@ -198,10 +198,7 @@ TEST(HyenaModelTest, TheSameBitsHoweverItIsRun) {
       }
       state->Reset();
       std::vector<float> logits(16);
-      ASSERT_TRUE(
-          state
-              ->Prefill(std::span(tokens).first(131), nullptr, nullptr, nullptr)
-              .ok());
+      ASSERT_TRUE(state->Prefill(std::span(tokens).first(131), {}).ok());
       EXPECT_EQ(state->position(), 131u);
       for (size_t t = 131; t < tokens.size(); ++t) {
         state->Step(tokens[t], logits.data());
@@ -260,18 +257,13 @@ TEST(HyenaModelTest, BadInput) {
   ASSERT_FALSE(too_long.ok());
   EXPECT_NE(too_long.status().message().find("301"), std::string::npos);
   const auto state = test.NewState(pool, 10);
-  EXPECT_FALSE(
-      state->Prefill(std::vector<int32_t>{7, 16}, nullptr, nullptr, nullptr)
-          .ok());
-  EXPECT_FALSE(
-      state->Prefill(std::vector<int32_t>{-1}, nullptr, nullptr, nullptr).ok());
-  EXPECT_FALSE(
-      state->Prefill(std::vector<int32_t>(11, 7), nullptr, nullptr, nullptr)
-          .ok());
+  EXPECT_FALSE(state->Prefill(std::vector<int32_t>{7, 16}, {}).ok());
+  EXPECT_FALSE(state->Prefill(std::vector<int32_t>{-1}, {}).ok());
+  EXPECT_FALSE(state->Prefill(std::vector<int32_t>(11, 7), {}).ok());
   EXPECT_EQ(state->position(), 0u);
   // Stopped half way.
-  const Status stopped = state->Prefill(std::vector<int32_t>(10, 7), nullptr,
-                                        nullptr, [](double) { return false; });
+  const Status stopped = state->Prefill(
+      std::vector<int32_t>(10, 7), {.progress = [](double) { return false; }});
   EXPECT_EQ(stopped.code(), StatusCode::kCancelled);
   const auto cancelled = test.model->Prepare({.horizon = 10, .plan = {}}, pool,
                                              [](double) { return false; });
@@ -357,7 +349,7 @@ TEST(HyenaModelTest, MemoryIsForetold) {
   const auto state = (*prepared)->NewState(pool);
   ASSERT_TRUE(state.ok());
   const std::vector<int32_t> tokens = RandomTokens(16384, 12, 3);
-  ASSERT_TRUE((*state)->Prefill(tokens, nullptr, nullptr, nullptr).ok());
+  ASSERT_TRUE((*state)->Prefill(tokens, {}).ok());
   // The peak of this process has seen other tests before, so this bounds what
   // came on top of it from one side only.
   const double grown = static_cast<double>(PeakRssBytes() - before);

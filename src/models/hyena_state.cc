@@ -56,35 +56,40 @@ StatusOr<std::unique_ptr<HyenaState>> HyenaState::Create(
     std::shared_ptr<const conv::PreparedConvolution> convolution,
     ThreadPool& pool) {
   std::unique_ptr<HyenaState> state(new HyenaState(std::move(weights), pool));
-  const HyenaConfig& config = state->weights_->config();
-  const size_t tokens = BlockTokens(convolution->plan().problem.length);
-  const char* const what = "activations";
-  const auto allocate = [&](size_t floats, FloatBuffer* out) -> Status {
-    LCSM_ASSIGN_OR_RETURN(*out, FloatBuffer::Allocate(floats, what));
-    return OkStatus();
-  };
-  LCSM_RETURN_IF_ERROR(allocate(tokens * config.width, &state->x_));
-  LCSM_RETURN_IF_ERROR(allocate(tokens * config.width, &state->u_));
-  LCSM_RETURN_IF_ERROR(
-      allocate(tokens * (config.order + 1) * config.width, &state->streams_));
-  LCSM_RETURN_IF_ERROR(allocate(tokens * config.inner, &state->hidden_));
-  LCSM_RETURN_IF_ERROR(allocate(tokens * config.width, &state->update_));
-  LCSM_RETURN_IF_ERROR(
-      allocate(kHeadTokens * config.padded_vocab, &state->logits_));
-  for (const HyenaLayerWeights& layer : state->weights_->layers()) {
-    LCSM_ASSIGN_OR_RETURN(ShortFirState fir,
-                          ShortFirState::Create(layer.short_fir));
-    state->fir_.push_back(std::move(fir));
-  }
+  LCSM_RETURN_IF_ERROR(state->Allocate(convolution->plan().problem.length));
   LCSM_ASSIGN_OR_RETURN(state->convolution_, conv::OnlineConvolution::Create(
                                                  std::move(convolution), pool));
+  state->horizon_ = state->convolution_->length();
   return state;
+}
+
+Status HyenaState::Allocate(size_t length) {
+  const HyenaConfig& config = weights_->config();
+  const size_t tokens = BlockTokens(length);
+  const auto allocate = [](size_t floats, FloatBuffer* out) -> Status {
+    LCSM_ASSIGN_OR_RETURN(*out, FloatBuffer::Allocate(floats, "activations"));
+    return OkStatus();
+  };
+  LCSM_RETURN_IF_ERROR(allocate(tokens * config.width, &x_));
+  LCSM_RETURN_IF_ERROR(allocate(tokens * config.width, &u_));
+  LCSM_RETURN_IF_ERROR(
+      allocate(tokens * (config.order + 1) * config.width, &streams_));
+  LCSM_RETURN_IF_ERROR(allocate(tokens * config.inner, &hidden_));
+  LCSM_RETURN_IF_ERROR(allocate(tokens * config.width, &update_));
+  LCSM_RETURN_IF_ERROR(allocate(kHeadTokens * config.padded_vocab, &logits_));
+  for (const HyenaLayerWeights& layer : weights_->layers()) {
+    LCSM_ASSIGN_OR_RETURN(ShortFirState fir,
+                          ShortFirState::Create(layer.short_fir));
+    fir_.push_back(std::move(fir));
+  }
+  return OkStatus();
 }
 
 void HyenaState::Reset() noexcept {
   convolution_->Reset();
   for (ShortFirState& fir : fir_) fir.Reset();
   times_ = StepTimes();
+  horizon_ = convolution_->length();
 }
 
 template <typename Body>
@@ -159,26 +164,30 @@ void HyenaState::Mlp(const HyenaLayerWeights& w, size_t count) noexcept {
   });
 }
 
-void HyenaState::Forward(const int32_t* tokens, size_t count) noexcept {
-  const Clock::time_point start = Clock::now();
-  const double mixers_before = times_.mixers;
+void HyenaState::Embed(const int32_t* tokens, size_t count) noexcept {
   const size_t width = weights_->config().width;
   for (size_t t = 0; t < count; ++t) {
     std::copy_n(weights_->embedding() + static_cast<size_t>(tokens[t]) * width,
                 width, x_.data() + t * width);
   }
-  for (size_t layer = 0; layer < weights_->layers().size(); ++layer) {
-    Mix(weights_->layers()[layer], layer, count);
-    Mlp(weights_->layers()[layer], count);
-  }
-  const Clock::time_point layers_done = Clock::now();
+}
+
+void HyenaState::Layer(size_t layer, size_t count) noexcept {
+  const Clock::time_point start = Clock::now();
+  const double mixers_before = times_.mixers;
+  Mix(weights_->layers()[layer], layer, count);
+  Mlp(weights_->layers()[layer], count);
+  times_.blocks += Seconds(start) - (times_.mixers - mixers_before);
+}
+
+void HyenaState::Advance(size_t count) noexcept {
+  const Clock::time_point start = Clock::now();
   if (count == 1 && !skip_mixers_) {
     convolution_->Advance();
   } else {
     convolution_->AdvanceMany(count);
   }
-  times_.mixers += Seconds(layers_done);
-  times_.blocks += Seconds(start) - (times_.mixers - mixers_before);
+  times_.mixers += Seconds(start);
 }
 
 void HyenaState::Head(size_t first, size_t count, float* logits) noexcept {
@@ -197,9 +206,16 @@ void HyenaState::Step(int32_t token, float* logits) noexcept {
   Head(0, 1, logits);
 }
 
-Status HyenaState::Prefill(std::span<const int32_t> tokens, float* last_logits,
-                           const LogitsSink& on_logits,
-                           const Progress& progress) {
+StatusOr<std::unique_ptr<ModelState>> HyenaState::Fork() const {
+  std::unique_ptr<HyenaState> fork(new HyenaState(weights_, pool_));
+  LCSM_RETURN_IF_ERROR(fork->Allocate(convolution_->length()));
+  for (size_t l = 0; l < fir_.size(); ++l) fork->fir_[l].CopyFrom(fir_[l]);
+  LCSM_ASSIGN_OR_RETURN(fork->convolution_, convolution_->Fork());
+  fork->horizon_ = horizon_;
+  return std::unique_ptr<ModelState>(std::move(fork));
+}
+
+Status HyenaState::CheckTokens(std::span<const int32_t> tokens) const {
   const HyenaConfig& config = weights_->config();
   if (tokens.size() > horizon() - position()) {
     return InvalidInput(fmt::format(
@@ -215,27 +231,53 @@ Status HyenaState::Prefill(std::span<const int32_t> tokens, float* last_logits,
                       tokens[i], position() + i, config.padded_vocab));
     }
   }
-  const size_t vocab = config.padded_vocab;
-  const size_t block = BlockTokens(horizon());
+  return OkStatus();
+}
+
+Status HyenaState::Prefill(std::span<const int32_t> tokens,
+                           const PrefillRequest& request) {
+  LCSM_RETURN_IF_ERROR(CheckTokens(tokens));
+  const HyenaConfig& config = weights_->config();
+  const size_t vocab = config.padded_vocab, width = config.width;
+  const size_t layers = weights_->layers().size();
+  const size_t block = BlockTokens(convolution_->length());
+  if (request.following < horizon_ - position() - tokens.size()) {
+    horizon_ = position() + tokens.size() + request.following;
+  }
   for (size_t done = 0; done < tokens.size();) {
     const size_t count = std::min(block, tokens.size() - done);
     const size_t first_position = position();
-    Forward(tokens.data() + done, count);
+    Embed(tokens.data() + done, count);
+    for (size_t layer = 0; layer <= layers; ++layer) {
+      if (request.on_hidden && layer == request.hidden_layer) {
+        LCSM_RETURN_IF_ERROR(
+            request.on_hidden(first_position, {x_.data(), count * width}));
+      }
+      if (layer < layers) Layer(layer, count);
+    }
+    Advance(count);
     done += count;
-    for (size_t t = 0; on_logits && t < count; t += kHeadTokens) {
+    if (request.on_hidden &&
+        request.hidden_layer == PrefillRequest::kFinalNorm) {
+      Normalize(weights_->final_norm(), config.final_norm_eps, 0, count);
+      LCSM_RETURN_IF_ERROR(
+          request.on_hidden(first_position, {u_.data(), count * width}));
+    }
+    for (size_t t = 0; request.on_logits && t < count; t += kHeadTokens) {
       const size_t now = std::min(kHeadTokens, count - t);
       Head(t, now, logits_.data());
       for (size_t i = 0; i < now; ++i) {
-        LCSM_RETURN_IF_ERROR(on_logits(first_position + t + i,
-                                       {logits_.data() + i * vocab, vocab}));
+        LCSM_RETURN_IF_ERROR(request.on_logits(
+            first_position + t + i, {logits_.data() + i * vocab, vocab}));
       }
     }
-    if (done == tokens.size() && last_logits != nullptr) {
-      Head(count - 1, 1, last_logits);
+    if (done == tokens.size() && request.last_logits != nullptr) {
+      Head(count - 1, 1, request.last_logits);
     }
-    if (progress && !progress(static_cast<double>(done) /
-                              static_cast<double>(tokens.size()))) {
-      return Cancelled("stopped while taking the prompt in");
+    if (request.progress &&
+        !request.progress(static_cast<double>(done) /
+                          static_cast<double>(tokens.size()))) {
+      return Cancelled("stopped while taking known tokens in");
     }
   }
   return OkStatus();

@@ -26,11 +26,11 @@ class HyenaState : public ModelState {
   static size_t Bytes(const HyenaConfig& config);
 
   void Step(int32_t token, float* logits) noexcept override;
-  Status Prefill(std::span<const int32_t> tokens, float* last_logits,
-                 const LogitsSink& on_logits,
-                 const Progress& progress) override;
+  Status Prefill(std::span<const int32_t> tokens,
+                 const PrefillRequest& request) override;
+  StatusOr<std::unique_ptr<ModelState>> Fork() const override;
   size_t position() const override { return convolution_->position(); }
-  size_t horizon() const override { return convolution_->length(); }
+  size_t horizon() const override { return horizon_; }
   void Reset() noexcept override;
   const StepTimes& times() const override { return times_; }
   void SkipMixers(bool skip) noexcept override { skip_mixers_ = skip; }
@@ -42,11 +42,21 @@ class HyenaState : public ModelState {
   HyenaState(std::shared_ptr<const HyenaWeights> weights, ThreadPool& pool)
       : weights_(std::move(weights)), pool_(pool) {}
 
+  // Everything but the convolution, for at most `length` positions.
+  Status Allocate(size_t length);
+  Status CheckTokens(std::span<const int32_t> tokens) const;
   // Takes `count` tokens through all layers, leaving their residual streams in
   // x_; advances the convolution. One path for decoding (count = 1) and
   // prefill, and kernels whose bits do not depend on count: that is why both
   // give the same logits.
-  void Forward(const int32_t* tokens, size_t count) noexcept;
+  void Forward(const int32_t* tokens, size_t count) noexcept {
+    Embed(tokens, count);
+    for (size_t l = 0; l < weights_->layers().size(); ++l) Layer(l, count);
+    Advance(count);
+  }
+  void Embed(const int32_t* tokens, size_t count) noexcept;
+  void Layer(size_t layer, size_t count) noexcept;
+  void Advance(size_t count) noexcept;
   void Mix(const HyenaLayerWeights& w, size_t layer, size_t count) noexcept;
   void Mlp(const HyenaLayerWeights& w, size_t count) noexcept;
   // Rows of x_ through a norm into u_.
@@ -70,6 +80,7 @@ class HyenaState : public ModelState {
   FloatBuffer update_;   // What is added to x_, [tokens][D].
   FloatBuffer logits_;   // [kHeadTokens][padded_vocab]
   StepTimes times_;
+  size_t horizon_ = 0;
   bool skip_mixers_ = false;
 };
 

@@ -101,11 +101,13 @@ bool Generator::CancelWanted() const {
 StatusOr<bool> Generator::TakePrompt(std::span<const int32_t> prompt,
                                      const GenerateHooks& hooks) {
   const Clock::time_point start = Clock::now();
-  const Status status = state_.Prefill(
-      prompt, logits_.data(), ModelState::LogitsSink(), [&](double done) {
-        if (hooks.on_prefill) hooks.on_prefill(done);
-        return !CancelWanted();
-      });
+  ModelState::PrefillRequest request;
+  request.last_logits = logits_.data();
+  request.progress = [&](double done) {
+    if (hooks.on_prefill) hooks.on_prefill(done);
+    return !CancelWanted();
+  };
+  const Status status = state_.Prefill(prompt, request);
   figures_.prefill_seconds += Seconds(start);
   figures_.prompt_tokens += prompt.size();
   if (status.code() == StatusCode::kCancelled && CancelWanted()) return false;

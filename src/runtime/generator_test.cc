@@ -60,11 +60,14 @@ class FakeState : public ModelState {
     for (size_t v = 0; v < 264; ++v) logits[v] = v >= 257 ? 1000.0f : 0.0f;
     logits[model_.Next(taken_.size())] = 100;
   }
-  Status Prefill(std::span<const int32_t> tokens, float* last,
-                 const LogitsSink&, const Progress& progress) override {
-    for (int32_t token : tokens) Step(token, last);
-    if (progress && !progress(1)) return Cancelled("stopped");
+  Status Prefill(std::span<const int32_t> tokens,
+                 const PrefillRequest& request) override {
+    for (int32_t token : tokens) Step(token, request.last_logits);
+    if (request.progress && !request.progress(1)) return Cancelled("stopped");
     return OkStatus();
+  }
+  StatusOr<std::unique_ptr<ModelState>> Fork() const override {
+    return InternalError("not for this test");
   }
   size_t position() const override { return taken_.size(); }
   size_t horizon() const override { return 1000; }

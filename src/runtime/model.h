@@ -48,10 +48,16 @@ struct ModelInfo {
 
 struct PrepareOptions {
   size_t horizon = 0;  // Positions wanted; at most ModelInfo::max_length.
+  // How many positions, the last ones, may be taken in by steps: a state then
+  // keeps nothing that only steps need for the others, which are to come by
+  // Prefill. 0: none, for scoring.
+  size_t steps = kAll;
   conv::PlanOptions plan;
   // Bytes that weights, filters and one state may take together (the plan's
   // own limit is what the rest leaves of it); 0: any. More is an error.
   size_t memory_limit = 0;
+
+  static constexpr size_t kAll = static_cast<size_t>(-1);
 };
 
 // Bytes, foretold without allocating; what `inspect --length` prints.
@@ -75,25 +81,54 @@ class ModelState {
   virtual ~ModelState() = default;
 
   // Takes one token in and writes the logits of the next, [padded_vocab].
-  // Requires position() < horizon and 0 <= token < padded_vocab. Never
-  // allocates, never fails.
+  // Requires position() < horizon, as many steps as PrepareOptions::steps
+  // leaves room for, and 0 <= token < padded_vocab. Never allocates, never
+  // fails.
   virtual void Step(int32_t token, float* logits) noexcept = 0;
 
-  // Takes many known tokens in, layer by layer. `on_logits`, if given, is
-  // called for each position in order with its logits; if not, only the last
-  // position's logits are computed, into `last_logits`
-  // ([padded_vocab], may be null). `progress`, if given, is told the work done
-  // in [0, 1] and answers false to stop, which gives kCancelled and leaves the
-  // state fit only for Reset. Errors: an id outside [0, padded_vocab), more
-  // tokens than the horizon has room for, memory.
   using LogitsSink =
       std::function<Status(size_t position, std::span<const float> logits)>;
+  using HiddenSink =
+      std::function<Status(size_t first_position, std::span<const float> rows)>;
   using Progress = std::function<bool(double done)>;
-  virtual Status Prefill(std::span<const int32_t> tokens, float* last_logits,
-                         const LogitsSink& on_logits,
-                         const Progress& progress) = 0;
+
+  // What Prefill is to hand out, and what may come after. A sink's error ends
+  // the call and is what it returns.
+  struct PrefillRequest {
+    // Logits of the last position, [padded_vocab]; may be null.
+    float* last_logits = nullptr;
+    // Called for each position in order with its logits. May be empty.
+    LogitsSink on_logits = {};
+    // Called with the activations of consecutive positions in order, [n][width]
+    // for some n: what `hidden_layer` layers leave in the residual stream (0:
+    // the embedding), or, with kFinalNorm, what goes into the head. May be
+    // empty.
+    HiddenSink on_hidden = {};
+    size_t hidden_layer = kFinalNorm;
+    // Told the work done in [0, 1]; answers false to stop, which gives
+    // kCancelled. May be empty.
+    Progress progress = {};
+    // Positions that may follow these; more will be refused until Reset. The
+    // less there are, the less is computed for them and kept.
+    size_t following = kToTheHorizon;
+
+    static constexpr size_t kFinalNorm = static_cast<size_t>(-1);
+    static constexpr size_t kToTheHorizon = static_cast<size_t>(-1);
+  };
+  // Takes many known tokens in. How they are split into calls may change
+  // rounding, nothing else; no bit depends on the number of threads. Errors: an
+  // id outside [0, padded_vocab) or more tokens than there is room for (then
+  // nothing has happened); memory, a sink's, kCancelled (then the state is fit
+  // only for Reset).
+  virtual Status Prefill(std::span<const int32_t> tokens,
+                         const PrefillRequest& request) = 0;
+
+  // Another state at the same position with the same past, independent from
+  // now on, for the same pool. Error: memory.
+  virtual StatusOr<std::unique_ptr<ModelState>> Fork() const = 0;
 
   virtual size_t position() const = 0;
+  // Positions that it can take in all; a Prefill may lower it until Reset.
   virtual size_t horizon() const = 0;
   virtual void Reset() noexcept = 0;
   virtual const StepTimes& times() const = 0;
