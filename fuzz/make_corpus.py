@@ -66,6 +66,7 @@ for folder in sorted(os.listdir(os.path.join(DATA, "golden"))):
     if os.path.exists(path):
         put("config", folder, open(path, "rb").read())
 put("config", "deep", b"[" * 100)
+put("config", "long_name", b'{"' + b"b" * 201 + b'\\nb": 3}')
 put("config", "numbers", b'{"a": -0.0, "b": 1e308, "c": 18446744073709551615, "d": [null, {"e": "\\u00e9"}], "layer": {"l_max": 16.0}}')
 put("token_ids", "good", b"7 8 9\n10\t11\r\n")
 put("token_ids", "bad", b"7 8 x 99999999999999999999 -1")

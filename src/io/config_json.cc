@@ -57,7 +57,8 @@ bool WholeNumber(const Json& value, int64_t* out) {
 // in them, a message stays one line.
 std::string FieldName(std::string_view field) {
   std::string quoted = Quoted(field, 200);
-  return quoted.size() == field.size() + 2 ? std::string(field) : quoted;
+  const std::string_view inside(quoted.data() + 1, quoted.size() - 2);
+  return inside == field ? std::string(field) : quoted;
 }
 
 }  // namespace

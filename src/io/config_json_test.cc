@@ -53,6 +53,9 @@ TEST(ConfigJsonTest, WrongFieldsAreSentences) {
   ExpectSentence(config.GetNumberOr("o", 1), "o is an object, expected a num");
   ExpectSentence(config.GetString("with\nnewline"),
                  "\"with\\x0anewline\" is missing");
+  // Cut off and escaped, it may be as long as it was.
+  ExpectSentence(config.GetBool(std::string(201, 'b') + "\nb"),
+                 "b...\" is missing");
   ExpectSentence(config.GetBool("k"), "k is 3, expected true or false");
   ExpectSentence(config.GetString("k"), "k is 3, expected a string");
   ExpectSentence(config.GetChoiceOr("n", "a", {"a", "b"}),
