@@ -71,6 +71,13 @@ class OnlineConvolution {
   // now due, and this step's share of the deferred ones.
   void Advance() noexcept;
 
+  // With Problem::primed, at position 0: where contributions of earlier inputs
+  // to the positions of one history are to be stored, [length()][kLanes].
+  // Histories are numbered as in layout.h.
+  float* Accumulators(size_t history) noexcept { return view_.At(history, 0); }
+  // Floats from one history to the next.
+  size_t AccumulatorStride() const noexcept { return view_.stride; }
+
   // Another session at the same position with the same past, independent from
   // now on. For the same pool. Error: memory.
   StatusOr<std::unique_ptr<OnlineConvolution>> Fork() const;

@@ -20,6 +20,9 @@ struct Problem {
   size_t batch = 1;     // B: rows that share the filters.
   size_t length = 1;    // L: positions a session can take (the horizon).
   size_t taps = 1;  // H: filter taps per channel; taps beyond L are never used.
+  // Sessions may start with contributions of earlier inputs to all L positions
+  // (future fill), so that histories cannot be rings.
+  bool primed = false;
 };
 
 // How contributions are ordered (design 3; the paper, sections 2 and 3).

@@ -25,10 +25,8 @@ StatusOr<ShortFir> ShortFir::Create(const float* w, const float* bias,
 StatusOr<ShortFirState> ShortFirState::Create(const ShortFir& fir) {
   ShortFirState state;
   state.fir_ = &fir;
-  // One row even for a single tap, so that there is something to point at.
-  const size_t rows = std::max<size_t>(fir.taps(), 2) - 1;
   LCSM_ASSIGN_OR_RETURN(state.tail_,
-                        FloatBuffer::Allocate(rows * fir.channels(),
+                        FloatBuffer::Allocate(fir.tail_rows() * fir.channels(),
                                               "the tails of short "
                                               "filters"));
   return state;
@@ -38,14 +36,13 @@ void ShortFirState::CopyFrom(const ShortFirState& other) noexcept {
   std::copy_n(other.tail_.data(), tail_.size(), tail_.data());
 }
 
-void ShortFirState::Process(size_t begin, size_t end, size_t count,
-                            size_t stride, float* x) noexcept {
+void ShortFir::Apply(size_t begin, size_t end, size_t count, size_t stride,
+                     float* x, float* tail) const noexcept {
   const PointwiseKernels& kernels = GetPointwiseKernels();
   for (size_t t = 0; t < count; ++t) {
     float* const row = x + t * stride + begin;
-    kernels.fir_step(row, fir_->w_.data() + begin, fir_->bias_ + begin,
-                     fir_->taps_, fir_->channels_, end - begin,
-                     tail_.data() + begin, row);
+    kernels.fir_step(row, w_.data() + begin, bias_ + begin, taps_, channels_,
+                     end - begin, tail + begin, row);
   }
 }
 

@@ -24,9 +24,16 @@ class ShortFir {
   size_t channels() const { return channels_; }
   size_t taps() const { return taps_; }
   size_t bytes() const { return w_.bytes(); }
+  // Rows of past inputs that a tail holds; at least one.
+  size_t tail_rows() const { return taps_ > 2 ? taps_ - 1 : 1; }
+
+  // `count` rows of channels [begin, end), in place: x[t * stride + c]. `tail`
+  // is [tail_rows()][channels], oldest first, and moves on. An output's bits
+  // depend neither on the ranges nor on how rows are grouped.
+  void Apply(size_t begin, size_t end, size_t count, size_t stride, float* x,
+             float* tail) const noexcept;
 
  private:
-  friend class ShortFirState;
   FloatBuffer w_;  // [taps][channels]
   const float* bias_ = nullptr;
   size_t channels_ = 0, taps_ = 0;
@@ -40,10 +47,13 @@ class ShortFirState {
   // Zeros. `fir` must outlive this.
   static StatusOr<ShortFirState> Create(const ShortFir& fir);
 
-  // `count` rows of channels [begin, end), in place: x[t * stride + c]. An
-  // output's bits depend neither on the ranges nor on how rows are grouped.
+  // ShortFir::Apply.
   void Process(size_t begin, size_t end, size_t count, size_t stride,
-               float* x) noexcept;
+               float* x) noexcept {
+    fir_->Apply(begin, end, count, stride, x, tail_.data());
+  }
+  float* tail() { return tail_.data(); }
+  const float* tail() const { return tail_.data(); }
   void Reset() noexcept { tail_.Zero(); }
   // Takes over the tail of another state of the same filter.
   void CopyFrom(const ShortFirState& other) noexcept;

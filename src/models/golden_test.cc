@@ -158,6 +158,48 @@ TEST_P(GoldenTest, LogitsOfPrefillAndDecode) {
   }
 }
 
+// Layer by layer, as scores are computed, with all spectra kept.
+TEST_P(GoldenTest, LogitsLayerByLayer) {
+  ThreadPool pool(2);
+  const size_t length = expected_.tokens.size();
+  const auto prepared = model_->Prepare(
+      {.horizon = length, .steps = 0, .plan = {}}, pool, nullptr);
+  ASSERT_TRUE(prepared.ok()) << prepared.status().message();
+  const auto state = (*prepared)->NewState(pool);
+  ASSERT_TRUE(state.ok());
+  size_t seen = 0;
+  const Status status = (*state)->Prefill(
+      expected_.tokens,
+      {.on_logits = [&](size_t position, std::span<const float> logits) {
+        EXPECT_EQ(position, seen++);
+        ExpectLogits(position, logits.data());
+        return OkStatus();
+      }});
+  ASSERT_TRUE(status.ok()) << status.message();
+  EXPECT_EQ(seen, length);
+}
+
+// A prompt layer by layer, then steps.
+TEST_P(GoldenTest, GreedyContinuationOfAKnownPrompt) {
+  ThreadPool pool(1);
+  const size_t prompt = expected_.prompt.size();
+  const size_t steps = expected_.greedy.size();
+  const auto prepared = model_->Prepare(
+      {.horizon = prompt + steps, .steps = steps, .plan = {}}, pool, nullptr);
+  ASSERT_TRUE(prepared.ok()) << prepared.status().message();
+  const auto state = (*prepared)->NewState(pool);
+  ASSERT_TRUE(state.ok());
+  std::vector<float> logits(vocab_);
+  ASSERT_TRUE(
+      (*state)->Prefill(expected_.prompt, {.last_logits = logits.data()}).ok());
+  std::vector<int32_t> tokens;
+  for (size_t i = 0; i < steps; ++i) {
+    tokens.push_back(Argmax(logits));
+    (*state)->Step(tokens.back(), logits.data());
+  }
+  EXPECT_EQ(tokens, expected_.greedy);
+}
+
 TEST_P(GoldenTest, GreedyContinuation) {
   for (const conv::PlanOptions& plan :
        {conv::PlanOptions{}, conv::PlanOptions{.method = conv::Method::kLazy},

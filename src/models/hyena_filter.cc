@@ -176,64 +176,99 @@ size_t HyenaFilterScratchBytes(const HyenaConfig& config, size_t threads) {
   return threads * ScratchFloats(config) * sizeof(float);
 }
 
+namespace {
+
+StatusOr<std::vector<Scratch>> MakeScratches(const HyenaConfig& config,
+                                             size_t threads) {
+  std::vector<Scratch> scratch;
+  for (size_t worker = 0; worker < threads; ++worker) {
+    LCSM_ASSIGN_OR_RETURN(Scratch one, MakeScratch(config));
+    scratch.push_back(std::move(one));
+  }
+  return scratch;
+}
+
+// Into mixers first_mixer + o of the bank.
+Status EvaluateLayer(const HyenaWeights& weights, size_t layer,
+                     size_t first_mixer, ThreadPool& pool,
+                     const ModelState::Progress& progress,
+                     std::vector<Scratch>& scratch, conv::FilterBank& bank) {
+  const HyenaConfig& config = weights.config();
+  const size_t lags = bank.taps();
+  const size_t panels = (lags + kPanel - 1) / kPanel;
+  const size_t slice = kPanelsPerSlice * pool.NumThreads();
+  const HyenaFilterWeights& w = weights.layers()[layer].filter;
+  const FilterMlp mlp = MakeMlp(config, w);
+  std::atomic<bool> positions_finite{true}, taps_finite{true};
+  for (size_t done = 0; done < panels; done += slice) {
+    const size_t now = std::min(slice, panels - done);
+    pool.ParallelFor(now, 1, [&](size_t begin, size_t end, size_t worker) {
+      for (size_t panel = done + begin; panel < done + end; ++panel) {
+        const size_t first = panel * kPanel;
+        const size_t count = std::min(kPanel, lags - first);
+        Scratch& mine = scratch[worker];
+        if (!EvaluatePanel(config, w, mlp, first, count, mine)) {
+          positions_finite = false;
+          return;
+        }
+        for (size_t o = 0; o < config.convolutions(); ++o) {
+          if (!RoundTaps(config, w, o, first, count, mine)) {
+            taps_finite = false;
+          }
+          bank.SetTaps(first_mixer + o, first, count, mine.taps);
+        }
+      }
+    });
+    if (!positions_finite) {
+      return InvalidInput(fmt::format(
+          "{}: the filter positions (pos_emb.z or pos_emb.t) of layer {} "
+          "hold NaN or infinity, expected finite numbers",
+          weights.source().Name(), layer));
+    }
+    if (!taps_finite) {
+      return InvalidInput(
+          fmt::format("{}: the filter of layer {} is not finite when evaluated",
+                      weights.source().Name(), layer));
+    }
+    if (progress && !progress(static_cast<double>(done + now) /
+                              static_cast<double>(panels))) {
+      return Cancelled("stopped while evaluating filters");
+    }
+  }
+  return OkStatus();
+}
+
+}  // namespace
+
 Status EvaluateHyenaFilters(const HyenaWeights& weights, ThreadPool& pool,
                             const ModelState::Progress& progress,
                             conv::FilterBank& bank) {
   const HyenaConfig& config = weights.config();
-  std::vector<Scratch> scratch;
-  for (size_t worker = 0; worker < pool.NumThreads(); ++worker) {
-    LCSM_ASSIGN_OR_RETURN(Scratch one, MakeScratch(config));
-    scratch.push_back(std::move(one));
-  }
-  const size_t lags = bank.taps();
-  const size_t panels = (lags + kPanel - 1) / kPanel;
-  const size_t slice = kPanelsPerSlice * pool.NumThreads();
+  LCSM_ASSIGN_OR_RETURN(std::vector<Scratch> scratch,
+                        MakeScratches(config, pool.NumThreads()));
   const size_t layers = weights.layers().size();
   for (size_t layer = 0; layer < layers; ++layer) {
-    const HyenaFilterWeights& w = weights.layers()[layer].filter;
-    const FilterMlp mlp = MakeMlp(config, w);
-    std::atomic<bool> positions_finite{true}, taps_finite{true};
-    for (size_t done = 0; done < panels; done += slice) {
-      const size_t now = std::min(slice, panels - done);
-      pool.ParallelFor(now, 1, [&](size_t begin, size_t end, size_t worker) {
-        for (size_t panel = done + begin; panel < done + end; ++panel) {
-          const size_t first = panel * kPanel;
-          const size_t count = std::min(kPanel, lags - first);
-          Scratch& mine = scratch[worker];
-          if (!EvaluatePanel(config, w, mlp, first, count, mine)) {
-            positions_finite = false;
-            return;
-          }
-          for (size_t o = 0; o < config.convolutions(); ++o) {
-            if (!RoundTaps(config, w, o, first, count, mine)) {
-              taps_finite = false;
-            }
-            bank.SetTaps(layer * config.convolutions() + o, first, count,
-                         mine.taps);
-          }
-        }
-      });
-      if (!positions_finite) {
-        return InvalidInput(fmt::format(
-            "{}: the filter positions (pos_emb.z or pos_emb.t) of layer {} "
-            "hold NaN or infinity, expected finite numbers",
-            weights.source().Name(), layer));
-      }
-      if (!taps_finite) {
-        return InvalidInput(fmt::format(
-            "{}: the filter of layer {} is not finite when evaluated",
-            weights.source().Name(), layer));
-      }
-      const double share =
-          (static_cast<double>(layer) +
-           static_cast<double>(done + now) / static_cast<double>(panels)) /
-          static_cast<double>(layers);
-      if (progress && !progress(share)) {
-        return Cancelled("stopped while evaluating filters");
-      }
+    ModelState::Progress part;
+    if (progress) {
+      part = [&](double done) {
+        return progress((static_cast<double>(layer) + done) /
+                        static_cast<double>(layers));
+      };
     }
+    LCSM_RETURN_IF_ERROR(EvaluateLayer(weights, layer,
+                                       layer * config.convolutions(), pool,
+                                       part, scratch, bank));
   }
   return OkStatus();
+}
+
+Status EvaluateHyenaLayerFilter(const HyenaWeights& weights, size_t layer,
+                                ThreadPool& pool,
+                                const ModelState::Progress& progress,
+                                conv::FilterBank& bank) {
+  LCSM_ASSIGN_OR_RETURN(std::vector<Scratch> scratch,
+                        MakeScratches(weights.config(), pool.NumThreads()));
+  return EvaluateLayer(weights, layer, 0, pool, progress, scratch, bank);
 }
 
 Status EvaluateHyenaFilterRows(const HyenaConfig& config,

@@ -25,7 +25,13 @@ Status EvaluateHyenaFilters(const HyenaWeights& weights, ThreadPool& pool,
                             const ModelState::Progress& progress,
                             conv::FilterBank& bank);
 
-// Bytes that it needs meanwhile.
+// The same for one layer, of a bank of the layer's mixers alone.
+Status EvaluateHyenaLayerFilter(const HyenaWeights& weights, size_t layer,
+                                ThreadPool& pool,
+                                const ModelState::Progress& progress,
+                                conv::FilterBank& bank);
+
+// Bytes that either needs meanwhile.
 size_t HyenaFilterScratchBytes(const HyenaConfig& config, size_t threads);
 
 // Lags [first, first + count) of one layer's filter without the skip, into

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "models/hyena_filter.h"
@@ -60,21 +61,55 @@ HyenaModel::HyenaModel(std::shared_ptr<const HyenaWeights> weights,
                        std::string name)
     : weights_(std::move(weights)), info_(MakeInfo(*weights_, name)) {}
 
-StatusOr<conv::Plan> HyenaModel::MakePlan(const PrepareOptions& options) const {
+StatusOr<HyenaModel::Extent> HyenaModel::GetExtent(
+    const PrepareOptions& options) const {
   const HyenaConfig& config = weights_->config();
   if (options.horizon > config.max_length) {
     return InvalidInput(fmt::format(
         "{} positions are wanted, and the model {} is made for at most {}",
         options.horizon, info_.name, config.max_length));
   }
+  Extent extent;
+  extent.horizon = options.horizon != 0 ? options.horizon : config.max_length;
+  extent.steps = std::min(options.steps, extent.horizon);
+  if (options.memory_limit != 0) {
+    HyenaPrefillLimits& limits = extent.limits;
+    limits.spectra_bytes =
+        std::min(limits.spectra_bytes, options.memory_limit / 4);
+    limits.gate_bytes = std::min(limits.gate_bytes, options.memory_limit / 8);
+  }
+  return extent;
+}
+
+size_t HyenaModel::ActivationBytes(const Extent& extent, size_t threads) const {
+  return HyenaState::Bytes(weights_->config(), extent.steps) +
+         HyenaFilterScratchBytes(weights_->config(), threads);
+}
+
+size_t HyenaModel::PrefillBytes(const Extent& extent, size_t threads) const {
+  if (extent.steps == extent.horizon) return 0;
+  const HyenaConfig& config = weights_->config();
+  const size_t kept =
+      HyenaPrefillFilters::BytesFor(config, extent.horizon, extent.limits).kept;
+  return kept + HyenaPrefill::BytesFor(config, extent.horizon - extent.steps,
+                                       extent.steps, extent.limits, kept != 0,
+                                       threads);
+}
+
+StatusOr<conv::Plan> HyenaModel::MakePlan(const PrepareOptions& options,
+                                          const Extent& extent) const {
+  const HyenaConfig& config = weights_->config();
   conv::Problem problem;
   problem.mixers = config.layers * config.convolutions();
   problem.channels = config.width;
-  problem.length = options.horizon != 0 ? options.horizon : config.max_length;
-  problem.taps = problem.length;
+  problem.length = problem.taps = extent.steps;
+  problem.primed = extent.steps < extent.horizon;
   conv::PlanOptions plan = options.plan;
   if (options.memory_limit != 0) {
-    const size_t others = OtherBytes(problem.length, plan.threads);
+    const size_t others = weights_->bytes() +
+                          weights_->PositionBytes(extent.horizon) +
+                          ActivationBytes(extent, plan.threads) +
+                          PrefillBytes(extent, plan.threads);
     if (others >= options.memory_limit) {
       return InvalidInput(fmt::format(
           "{}: weights and activations alone take {:.2f} GiB, and the memory "
@@ -84,41 +119,50 @@ StatusOr<conv::Plan> HyenaModel::MakePlan(const PrepareOptions& options) const {
     }
     plan.memory_limit = options.memory_limit - others;
   }
+  if (extent.steps == 0) {
+    conv::Plan none;
+    none.problem = problem;
+    return none;
+  }
   return conv::MakePlan(problem, plan);
-}
-
-size_t HyenaModel::OtherBytes(size_t length, size_t threads) const {
-  return weights_->bytes() + weights_->PositionBytes(length) +
-         HyenaState::Bytes(weights_->config()) +
-         HyenaFilterScratchBytes(weights_->config(), threads);
 }
 
 StatusOr<std::shared_ptr<const PreparedModel>> HyenaModel::Prepare(
     const PrepareOptions& options, ThreadPool& pool,
     const ModelState::Progress& progress) const {
-  LCSM_ASSIGN_OR_RETURN(conv::Plan plan, MakePlan(options));
-  LCSM_ASSIGN_OR_RETURN(std::unique_ptr<conv::FilterBank> bank,
-                        conv::FilterBank::Create(plan.problem));
-  LCSM_RETURN_IF_ERROR(EvaluateHyenaFilters(*weights_, pool, progress, *bank));
+  LCSM_ASSIGN_OR_RETURN(const Extent extent, GetExtent(options));
+  LCSM_ASSIGN_OR_RETURN(const conv::Plan plan, MakePlan(options, extent));
+  HyenaState::Shared shared;
+  shared.weights = weights_;
+  shared.horizon = extent.horizon;
+  if (extent.steps != 0) {
+    LCSM_ASSIGN_OR_RETURN(std::unique_ptr<conv::FilterBank> bank,
+                          conv::FilterBank::Create(plan.problem));
+    LCSM_RETURN_IF_ERROR(
+        EvaluateHyenaFilters(*weights_, pool, progress, *bank));
+    LCSM_ASSIGN_OR_RETURN(shared.convolution, conv::PreparedConvolution::Create(
+                                                  plan, std::move(bank), pool));
+  }
+  if (extent.steps != extent.horizon) {
+    LCSM_ASSIGN_OR_RETURN(shared.filters, HyenaPrefillFilters::Create(
+                                              *weights_, extent.horizon,
+                                              extent.limits, pool, progress));
+  }
   // Filters made of a file that was cut short meanwhile are made of zeros.
   LCSM_RETURN_IF_ERROR(CheckWeights());
-  LCSM_ASSIGN_OR_RETURN(
-      std::shared_ptr<const conv::PreparedConvolution> convolution,
-      conv::PreparedConvolution::Create(std::move(plan), std::move(bank),
-                                        pool));
   return std::shared_ptr<const PreparedModel>(
-      std::make_shared<HyenaPrepared>(weights_, std::move(convolution)));
+      std::make_shared<HyenaPrepared>(std::move(shared), plan));
 }
 
 StatusOr<ModelMemory> HyenaModel::EstimateMemory(const PrepareOptions& options,
                                                  size_t threads) const {
-  LCSM_ASSIGN_OR_RETURN(conv::Plan plan, MakePlan(options));
+  LCSM_ASSIGN_OR_RETURN(const Extent extent, GetExtent(options));
+  LCSM_ASSIGN_OR_RETURN(conv::Plan plan, MakePlan(options, extent));
   ModelMemory memory;
-  memory.weights =
-      weights_->bytes() + weights_->PositionBytes(plan.problem.length);
-  memory.convolution = plan.Memory(threads);
-  memory.activations = HyenaState::Bytes(weights_->config()) +
-                       HyenaFilterScratchBytes(weights_->config(), threads);
+  memory.weights = weights_->bytes() + weights_->PositionBytes(extent.horizon);
+  if (extent.steps != 0) memory.convolution = plan.Memory(threads);
+  memory.activations = ActivationBytes(extent, threads);
+  memory.prefill = PrefillBytes(extent, threads);
   memory.plan = std::move(plan);
   return memory;
 }
@@ -126,7 +170,7 @@ StatusOr<ModelMemory> HyenaModel::EstimateMemory(const PrepareOptions& options,
 StatusOr<std::unique_ptr<ModelState>> HyenaPrepared::NewState(
     ThreadPool& pool) const {
   LCSM_ASSIGN_OR_RETURN(std::unique_ptr<HyenaState> state,
-                        HyenaState::Create(weights_, convolution_, pool));
+                        HyenaState::Create(shared_, pool));
   return std::unique_ptr<ModelState>(std::move(state));
 }
 

@@ -7,6 +7,7 @@
 
 #include "conv/online_convolution.h"
 #include "lcsm/status.h"
+#include "models/hyena_state.h"
 #include "models/hyena_weights.h"
 #include "runtime/model.h"
 
@@ -27,11 +28,21 @@ class HyenaModel : public Model {
   }
 
  private:
-  // A horizon of 0 means the model's limit. Errors: beyond it, or beyond the
-  // memory limit.
-  StatusOr<conv::Plan> MakePlan(const PrepareOptions& options) const;
-  // Bytes of a run but for its convolutions.
-  size_t OtherBytes(size_t length, size_t threads) const;
+  // What options come to.
+  struct Extent {
+    size_t horizon = 0;  // Not 0.
+    size_t steps = 0;    // At most the horizon.
+    HyenaPrefillLimits limits;
+  };
+  // Error: a horizon beyond the model's limit.
+  StatusOr<Extent> GetExtent(const PrepareOptions& options) const;
+  // Of the steps; a plan without levels where there are none. Errors: beyond
+  // the memory limit.
+  StatusOr<conv::Plan> MakePlan(const PrepareOptions& options,
+                                const Extent& extent) const;
+  // Bytes of a run but for the convolutions of its steps.
+  size_t ActivationBytes(const Extent& extent, size_t threads) const;
+  size_t PrefillBytes(const Extent& extent, size_t threads) const;
 
   std::shared_ptr<const HyenaWeights> weights_;
   ModelInfo info_;
@@ -39,19 +50,18 @@ class HyenaModel : public Model {
 
 class HyenaPrepared : public PreparedModel {
  public:
-  HyenaPrepared(std::shared_ptr<const HyenaWeights> weights,
-                std::shared_ptr<const conv::PreparedConvolution> convolution)
-      : weights_(std::move(weights)), convolution_(std::move(convolution)) {}
+  HyenaPrepared(HyenaState::Shared shared, conv::Plan plan)
+      : shared_(std::move(shared)), plan_(std::move(plan)) {}
 
-  const conv::Plan& plan() const override { return convolution_->plan(); }
-  size_t horizon() const override { return plan().problem.length; }
-  size_t SpectraBytes() const override { return plan().Memory(1).spectra; }
+  const conv::Plan& plan() const override { return plan_; }
+  size_t horizon() const override { return shared_.horizon; }
+  size_t SpectraBytes() const override { return plan_.Memory(1).spectra; }
   StatusOr<std::unique_ptr<ModelState>> NewState(
       ThreadPool& pool) const override;
 
  private:
-  std::shared_ptr<const HyenaWeights> weights_;
-  std::shared_ptr<const conv::PreparedConvolution> convolution_;
+  const HyenaState::Shared shared_;
+  const conv::Plan plan_;
 };
 
 }  // namespace lcsm

@@ -6,6 +6,7 @@
 #include <chrono>
 #include <utility>
 
+#include "kernels/lanes.h"
 #include "kernels/pointwise.h"
 #include "mixers/gated_convolution.h"
 
@@ -37,12 +38,14 @@ double Seconds(Clock::time_point since) {
 }
 
 // Tokens for which activations are set aside.
-size_t BlockTokens(size_t horizon) { return std::min(kBlockTokens, horizon); }
+size_t BlockTokens(size_t steps) { return std::min(kBlockTokens, steps); }
+
+constexpr char kPendingName[] = "contributions to coming positions";
 
 }  // namespace
 
-size_t HyenaState::Bytes(const HyenaConfig& config) {
-  const size_t tokens = BlockTokens(config.max_length);
+size_t HyenaState::Bytes(const HyenaConfig& config, size_t steps) {
+  const size_t tokens = BlockTokens(steps);
   const size_t tail = config.layers *
                       (std::max<size_t>(config.fir_taps, 2) - 1) *
                       (config.order + 1) * config.width;
@@ -51,21 +54,21 @@ size_t HyenaState::Bytes(const HyenaConfig& config) {
           kHeadTokens * config.padded_vocab);
 }
 
-StatusOr<std::unique_ptr<HyenaState>> HyenaState::Create(
-    std::shared_ptr<const HyenaWeights> weights,
-    std::shared_ptr<const conv::PreparedConvolution> convolution,
-    ThreadPool& pool) {
-  std::unique_ptr<HyenaState> state(new HyenaState(std::move(weights), pool));
-  LCSM_RETURN_IF_ERROR(state->Allocate(convolution->plan().problem.length));
-  LCSM_ASSIGN_OR_RETURN(state->convolution_, conv::OnlineConvolution::Create(
-                                                 std::move(convolution), pool));
-  state->horizon_ = state->convolution_->length();
+StatusOr<std::unique_ptr<HyenaState>> HyenaState::Create(Shared shared,
+                                                         ThreadPool& pool) {
+  std::unique_ptr<HyenaState> state(new HyenaState(std::move(shared), pool));
+  LCSM_RETURN_IF_ERROR(state->Allocate());
+  if (state->shared_.convolution != nullptr) {
+    LCSM_ASSIGN_OR_RETURN(
+        state->convolution_,
+        conv::OnlineConvolution::Create(state->shared_.convolution, pool));
+  }
   return state;
 }
 
-Status HyenaState::Allocate(size_t length) {
+Status HyenaState::Allocate() {
   const HyenaConfig& config = weights_->config();
-  const size_t tokens = BlockTokens(length);
+  const size_t tokens = BlockTokens(shared_.steps());
   const auto allocate = [](size_t floats, FloatBuffer* out) -> Status {
     LCSM_ASSIGN_OR_RETURN(*out, FloatBuffer::Allocate(floats, "activations"));
     return OkStatus();
@@ -86,10 +89,17 @@ Status HyenaState::Allocate(size_t length) {
 }
 
 void HyenaState::Reset() noexcept {
-  convolution_->Reset();
+  if (convolution_ != nullptr) convolution_->Reset();
   for (ShortFirState& fir : fir_) fir.Reset();
   times_ = StepTimes();
-  horizon_ = convolution_->length();
+  origin_ = 0;
+  pending_ = PendingLines();
+  horizon_ = shared_.horizon;
+}
+
+size_t HyenaState::StepRoom() const {
+  if (convolution_ == nullptr || PendingIsApart()) return 0;
+  return std::min(horizon_, origin_ + shared_.steps()) - position();
 }
 
 template <typename Body>
@@ -207,20 +217,36 @@ void HyenaState::Step(int32_t token, float* logits) noexcept {
 }
 
 StatusOr<std::unique_ptr<ModelState>> HyenaState::Fork() const {
-  std::unique_ptr<HyenaState> fork(new HyenaState(weights_, pool_));
-  LCSM_RETURN_IF_ERROR(fork->Allocate(convolution_->length()));
+  std::unique_ptr<HyenaState> fork(new HyenaState(shared_, pool_));
+  LCSM_RETURN_IF_ERROR(fork->Allocate());
   for (size_t l = 0; l < fir_.size(); ++l) fork->fir_[l].CopyFrom(fir_[l]);
-  LCSM_ASSIGN_OR_RETURN(fork->convolution_, convolution_->Fork());
+  if (convolution_ != nullptr) {
+    LCSM_ASSIGN_OR_RETURN(fork->convolution_, convolution_->Fork());
+  }
+  fork->origin_ = origin_;
   fork->horizon_ = horizon_;
+  fork->pending_ = pending_;
+  if (PendingIsApart()) {
+    LCSM_ASSIGN_OR_RETURN(fork->apart_,
+                          FloatBuffer::Allocate(apart_.size(), kPendingName));
+    std::copy_n(apart_.data(), apart_.size(), fork->apart_.data());
+    fork->pending_.lines = fork->apart_.data();
+  } else if (pending_.lines != nullptr) {
+    fork->pending_.lines = fork->convolution_->Accumulators(0);
+  }
   return std::unique_ptr<ModelState>(std::move(fork));
 }
 
 Status HyenaState::CheckTokens(std::span<const int32_t> tokens) const {
   const HyenaConfig& config = weights_->config();
-  if (tokens.size() > horizon() - position()) {
+  // Once steps have begun, all goes through the convolution.
+  const size_t room = shared_.filters != nullptr && Stepped() == 0
+                          ? horizon_ - position()
+                          : StepRoom();
+  if (tokens.size() > room) {
     return InvalidInput(fmt::format(
         "{} tokens do not fit into the {} positions that are left of {}",
-        tokens.size(), horizon() - position(), horizon()));
+        tokens.size(), room, position() + room));
   }
   for (size_t i = 0; i < tokens.size(); ++i) {
     if (tokens[i] < 0 ||
@@ -237,13 +263,57 @@ Status HyenaState::CheckTokens(std::span<const int32_t> tokens) const {
 Status HyenaState::Prefill(std::span<const int32_t> tokens,
                            const PrefillRequest& request) {
   LCSM_RETURN_IF_ERROR(CheckTokens(tokens));
+  const size_t taken = position() + tokens.size();
+  const size_t following = std::min(request.following, horizon_ - taken);
+  horizon_ = taken + following;
+  if (shared_.filters != nullptr && Stepped() == 0) {
+    return PrefillByLayers(tokens, following, request);
+  }
+  return PrefillOnline(tokens, request);
+}
+
+Status HyenaState::PrefillByLayers(std::span<const int32_t> tokens,
+                                   size_t following,
+                                   const PrefillRequest& request) {
+  if (tokens.empty()) return OkStatus();
+  const HyenaConfig& config = weights_->config();
+  PendingLines after;
+  FloatBuffer apart;
+  if (following != 0 && following <= shared_.steps()) {
+    after = {convolution_->Accumulators(0), convolution_->AccumulatorStride(),
+             following};
+  } else if (following != 0 && PendingIsApart()) {
+    after = {pending_.lines, pending_.stride, following};
+  } else if (following != 0) {
+    const size_t stride = (following | 1) * kLanes;
+    LCSM_ASSIGN_OR_RETURN(
+        apart, FloatBuffer::Allocate(config.layers * config.convolutions() *
+                                         GroupsFor(config.width) * stride,
+                                     kPendingName));
+    after = {apart.data(), stride, following};
+  }
+  if (prefill_ == nullptr) {
+    prefill_ =
+        std::make_unique<HyenaPrefill>(*weights_, *shared_.filters, pool_);
+  }
+  LCSM_RETURN_IF_ERROR(prefill_->Run(tokens, origin_, following, request, fir_,
+                                     pending_, after, &times_));
+  origin_ += tokens.size();
+  pending_ = after;
+  if (apart.data() != nullptr) {
+    apart_ = std::move(apart);
+  } else if (!PendingIsApart()) {
+    apart_ = FloatBuffer();
+  }
+  return OkStatus();
+}
+
+Status HyenaState::PrefillOnline(std::span<const int32_t> tokens,
+                                 const PrefillRequest& request) {
   const HyenaConfig& config = weights_->config();
   const size_t vocab = config.padded_vocab, width = config.width;
   const size_t layers = weights_->layers().size();
   const size_t block = BlockTokens(convolution_->length());
-  if (request.following < horizon_ - position() - tokens.size()) {
-    horizon_ = position() + tokens.size() + request.following;
-  }
   for (size_t done = 0; done < tokens.size();) {
     const size_t count = std::min(block, tokens.size() - done);
     const size_t first_position = position();

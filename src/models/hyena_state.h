@@ -11,6 +11,7 @@
 #include "conv/online_convolution.h"
 #include "lcsm/status.h"
 #include "mixers/short_fir.h"
+#include "models/hyena_prefill.h"
 #include "models/hyena_weights.h"
 #include "runtime/model.h"
 
@@ -18,18 +19,31 @@ namespace lcsm {
 
 class HyenaState : public ModelState {
  public:
-  static StatusOr<std::unique_ptr<HyenaState>> Create(
-      std::shared_ptr<const HyenaWeights> weights,
-      std::shared_ptr<const conv::PreparedConvolution> convolution,
-      ThreadPool& pool);
-  // Of a state without its histories (those are the convolution's).
-  static size_t Bytes(const HyenaConfig& config);
+  // What it shares with other states of one preparation.
+  struct Shared {
+    std::shared_ptr<const HyenaWeights> weights;
+    // For steps: null where none are to come.
+    std::shared_ptr<const conv::PreparedConvolution> convolution;
+    // For known tokens layer by layer: null where all may come by steps, so
+    // that the convolution takes them all.
+    std::shared_ptr<const HyenaPrefillFilters> filters;
+    size_t horizon = 0;
+    size_t steps() const {
+      return convolution == nullptr ? 0 : convolution->plan().problem.length;
+    }
+  };
+  static StatusOr<std::unique_ptr<HyenaState>> Create(Shared shared,
+                                                      ThreadPool& pool);
+  // Of a state for `steps` steps, without its histories (those are the
+  // convolution's) and what prefills need.
+  static size_t Bytes(const HyenaConfig& config, size_t steps);
 
   void Step(int32_t token, float* logits) noexcept override;
   Status Prefill(std::span<const int32_t> tokens,
                  const PrefillRequest& request) override;
   StatusOr<std::unique_ptr<ModelState>> Fork() const override;
-  size_t position() const override { return convolution_->position(); }
+  size_t position() const override { return origin_ + Stepped(); }
+  size_t StepRoom() const override;
   size_t horizon() const override { return horizon_; }
   void Reset() noexcept override;
   const StepTimes& times() const override { return times_; }
@@ -39,16 +53,30 @@ class HyenaState : public ModelState {
   }
 
  private:
-  HyenaState(std::shared_ptr<const HyenaWeights> weights, ThreadPool& pool)
-      : weights_(std::move(weights)), pool_(pool) {}
+  HyenaState(Shared shared, ThreadPool& pool)
+      : shared_(std::move(shared)),
+        weights_(shared_.weights),
+        pool_(pool),
+        horizon_(shared_.horizon) {}
 
-  // Everything but the convolution, for at most `length` positions.
-  Status Allocate(size_t length);
+  // Everything but the convolution.
+  Status Allocate();
+  // Positions taken in through the convolution.
+  size_t Stepped() const {
+    return convolution_ == nullptr ? 0 : convolution_->position();
+  }
+  bool PendingIsApart() const {
+    return pending_.lines != nullptr && pending_.lines == apart_.data();
+  }
+  Status PrefillByLayers(std::span<const int32_t> tokens, size_t following,
+                         const PrefillRequest& request);
+  Status PrefillOnline(std::span<const int32_t> tokens,
+                       const PrefillRequest& request);
   Status CheckTokens(std::span<const int32_t> tokens) const;
   // Takes `count` tokens through all layers, leaving their residual streams in
-  // x_; advances the convolution. One path for decoding (count = 1) and
-  // prefill, and kernels whose bits do not depend on count: that is why both
-  // give the same logits.
+  // x_; advances the convolution. One path for steps (count = 1) and for known
+  // tokens that come through the convolution, and kernels whose bits do not
+  // depend on count: that is why both give the same logits.
   void Forward(const int32_t* tokens, size_t count) noexcept {
     Embed(tokens, count);
     for (size_t l = 0; l < weights_->layers().size(); ++l) Layer(l, count);
@@ -69,8 +97,17 @@ class HyenaState : public ModelState {
   template <typename Body>
   void SplitRows(size_t n, size_t in, size_t count, Body&& body) noexcept;
 
-  std::shared_ptr<const HyenaWeights> weights_;
+  const Shared shared_;
+  const std::shared_ptr<const HyenaWeights> weights_;
   ThreadPool& pool_;
+  // Known tokens come first, layer by layer; what they contribute to the
+  // positions from origin_ on stands in pending_: the convolution's
+  // accumulators, from position 0 of which steps then go on, or, while more
+  // positions may follow than steps are meant for, memory apart.
+  size_t origin_ = 0;
+  PendingLines pending_;
+  FloatBuffer apart_;
+  std::unique_ptr<HyenaPrefill> prefill_;  // Made when it is wanted.
   std::unique_ptr<conv::OnlineConvolution> convolution_;
   std::vector<ShortFirState> fir_;
   FloatBuffer x_;        // Residual stream, [tokens][D].

@@ -70,6 +70,7 @@ class FakeState : public ModelState {
     return InternalError("not for this test");
   }
   size_t position() const override { return taken_.size(); }
+  size_t StepRoom() const override { return 1000 - taken_.size(); }
   size_t horizon() const override { return 1000; }
   void Reset() noexcept override { taken_.clear(); }
   const StepTimes& times() const override { return times_; }

@@ -66,7 +66,12 @@ struct ModelMemory {
   size_t weights = 0;
   conv::MemoryEstimate convolution;
   size_t activations = 0;
-  size_t Total() const { return weights + convolution.Total() + activations; }
+  // Of known tokens taken in layer by layer (PrepareOptions::steps): filters'
+  // spectra kept for them, and what one call for all of them needs.
+  size_t prefill = 0;
+  size_t Total() const {
+    return weights + convolution.Total() + activations + prefill;
+  }
 };
 
 // Wall seconds spent by a state since it was made or reset.
@@ -81,9 +86,8 @@ class ModelState {
   virtual ~ModelState() = default;
 
   // Takes one token in and writes the logits of the next, [padded_vocab].
-  // Requires position() < horizon, as many steps as PrepareOptions::steps
-  // leaves room for, and 0 <= token < padded_vocab. Never allocates, never
-  // fails.
+  // Requires StepRoom() > 0 and 0 <= token < padded_vocab. Never allocates,
+  // never fails.
   virtual void Step(int32_t token, float* logits) noexcept = 0;
 
   using LogitsSink =
@@ -128,6 +132,8 @@ class ModelState {
   virtual StatusOr<std::unique_ptr<ModelState>> Fork() const = 0;
 
   virtual size_t position() const = 0;
+  // Steps that may be taken now, with no Prefill in between.
+  virtual size_t StepRoom() const = 0;
   // Positions that it can take in all; a Prefill may lower it until Reset.
   virtual size_t horizon() const = 0;
   virtual void Reset() noexcept = 0;
