@@ -1,0 +1,222 @@
+#include "runtime/variants.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <memory>
+#include <utility>
+
+namespace lcsm {
+namespace {
+
+constexpr std::string_view kBases = "ACGTN";
+
+// In float64: a window has thousands of terms, and a ratio is their difference.
+double LogSoftmaxAt(std::span<const float> logits, size_t vocab,
+                    int32_t token) {
+  double largest = logits[0];
+  for (size_t i = 1; i < vocab; ++i) {
+    largest = std::max(largest, static_cast<double>(logits[i]));
+  }
+  double sum = 0;
+  for (size_t i = 0; i < vocab; ++i) {
+    sum += std::exp(static_cast<double>(logits[i]) - largest);
+  }
+  return static_cast<double>(logits[static_cast<size_t>(token)]) - largest -
+         std::log(sum);
+}
+
+// How many tokens at the beginning all have in common.
+size_t CommonPrefix(const std::vector<std::vector<int32_t>>& texts) {
+  size_t common = texts.front().size();
+  for (const std::vector<int32_t>& text : texts) {
+    const auto [a, b] = std::mismatch(
+        text.begin(), text.begin() + static_cast<std::ptrdiff_t>(common),
+        texts.front().begin());
+    common = static_cast<size_t>(a - text.begin());
+  }
+  return common;
+}
+
+}  // namespace
+
+StatusOr<NucleotideIds> NucleotideIds::Find(const io::Tokenizer& tokenizer) {
+  NucleotideIds ids;
+  for (const char base : kBases) {
+    const io::Encoding one = tokenizer.Encode(std::string_view(&base, 1));
+    if (one.ids.size() != 1 || one.unknown != 0) {
+      return InvalidInput(fmt::format(
+          "the model's tokenizer ({}) has no token for the base {}, expected a "
+          "model of DNA",
+          tokenizer.name(), base));
+    }
+    ids.ids_[static_cast<size_t>(base)] = one.ids.front();
+  }
+  return ids;
+}
+
+std::vector<int32_t> NucleotideIds::Encode(
+    std::string_view folded_bases) const {
+  std::vector<int32_t> tokens;
+  tokens.reserve(folded_bases.size());
+  for (const char base : folded_bases) {
+    tokens.push_back(ids_[static_cast<size_t>(base)]);
+  }
+  return tokens;
+}
+
+Status VariantScorer::TakeIn(ModelState& state, std::span<const int32_t> text,
+                             size_t from, size_t to, size_t scored,
+                             size_t following,
+                             const ModelState::Progress& progress,
+                             double* sum) {
+  figures_.tokens += to - from;
+  size_t next = from + 1;  // The token that the next logits are about.
+  const auto on_logits = [&](size_t, std::span<const float> logits) -> Status {
+    if (next < scored) {
+      *sum += LogSoftmaxAt(logits, model_.info().vocab, text[next]);
+    }
+    if (next == to) logits_.assign(logits.begin(), logits.end());
+    ++next;
+    return OkStatus();
+  };
+  LCSM_RETURN_IF_ERROR(state.Prefill(
+      text.subspan(from, to - from),
+      {.on_logits = on_logits, .progress = progress, .following = following}));
+  return model_.CheckWeights();
+}
+
+StatusOr<VariantScorer::Sums> VariantScorer::ScoreShared(
+    const std::vector<std::vector<int32_t>>& texts, size_t common,
+    const ModelState::Progress& progress) {
+  const size_t length = texts.front().size();
+  // The last token is scored but never taken in.
+  const size_t fork_at = std::min(common, length - 1);
+  const size_t following = length - 1 - fork_at;
+  Sums sums;
+  state_.Reset();
+  LCSM_RETURN_IF_ERROR(TakeIn(state_, texts.front(), 0, fork_at, fork_at,
+                              following, progress, &sums.shared));
+  std::vector<double> first(texts.size());
+  for (size_t i = 0; i < texts.size(); ++i) {
+    first[i] = LogSoftmaxAt(logits_, model_.info().vocab, texts[i][fork_at]);
+  }
+  for (size_t i = 0; i < texts.size(); ++i) {
+    double own = first[i];
+    if (following > 0) {
+      std::unique_ptr<ModelState> fork;
+      if (i + 1 < texts.size()) {  // The last one may have the original.
+        LCSM_ASSIGN_OR_RETURN(fork, state_.Fork());
+      }
+      LCSM_RETURN_IF_ERROR(TakeIn(fork != nullptr ? *fork : state_, texts[i],
+                                  fork_at, length - 1, length, 0, progress,
+                                  &own));
+    }
+    sums.own.push_back(own);
+  }
+  return sums;
+}
+
+StatusOr<VariantScorer::Sums> VariantScorer::ScoreTexts(
+    const std::vector<std::string>& texts,
+    const ModelState::Progress& progress) {
+  const size_t length = texts.front().size();
+  figures_.windows += texts.size();
+  figures_.tokens_whole += texts.size() * (length - 1);
+  Sums sums;
+  if (length < 2) {
+    sums.own.assign(texts.size(), 0);  // A first token has no score.
+    return sums;
+  }
+  if (options_.share) {
+    // Two lines of a file at one site have the same REF, and may have the same
+    // ALT.
+    std::vector<size_t> which;
+    std::map<std::string_view, size_t> seen;
+    std::vector<std::vector<int32_t>> distinct;
+    for (const std::string& text : texts) {
+      const auto [found, is_new] = seen.emplace(text, distinct.size());
+      if (is_new) distinct.push_back(ids_.Encode(text));
+      which.push_back(found->second);
+    }
+    const size_t common = CommonPrefix(distinct);
+    if (common > 0) {
+      LCSM_ASSIGN_OR_RETURN(const Sums some,
+                            ScoreShared(distinct, common, progress));
+      sums.shared = some.shared;
+      for (const size_t i : which) sums.own.push_back(some.own[i]);
+      return sums;
+    }
+  }
+  for (const std::string& text : texts) {
+    const std::vector<int32_t> tokens = ids_.Encode(text);
+    state_.Reset();
+    double own = 0;
+    LCSM_RETURN_IF_ERROR(
+        TakeIn(state_, tokens, 0, length - 1, length, 0, progress, &own));
+    sums.own.push_back(own);
+  }
+  return sums;
+}
+
+Status VariantScorer::AddStrand(const Strand& strand,
+                                std::span<const Variant> variants,
+                                const ModelState::Progress& progress,
+                                std::vector<VariantScores>* scores) {
+  const double weight = options_.both_strands ? 0.5 : 1;
+  std::vector<VariantWindow> windows;
+  for (const Variant& variant : variants) {
+    windows.push_back(
+        PlaceWindow(strand.length, variant, options_.window, options_.place));
+  }
+  for (size_t i = 0; i < variants.size(); ++i) {
+    const auto same = [&](size_t j) { return windows[j] == windows[i]; };
+    bool done = false;
+    for (size_t j = 0; j < i && !done; ++j) done = same(j);
+    if (done) continue;
+    std::vector<std::string> texts;
+    std::vector<std::pair<size_t, size_t>> parts;  // Variant, its first text.
+    for (size_t j = i; j < variants.size(); ++j) {
+      if (!same(j)) continue;
+      LCSM_ASSIGN_OR_RETURN(std::vector<std::string> haplotypes,
+                            MakeHaplotypes(strand, variants[j], windows[j]));
+      parts.emplace_back(j, texts.size());
+      for (std::string& text : haplotypes) texts.push_back(std::move(text));
+    }
+    LCSM_ASSIGN_OR_RETURN(const Sums sums, ScoreTexts(texts, progress));
+    for (const auto& [j, first] : parts) {
+      VariantScores& to = (*scores)[j];
+      to.ref += weight * (sums.shared + sums.own[first]);
+      for (size_t k = 0; k < variants[j].alts.size(); ++k) {
+        const double own = sums.own[first + 1 + k];
+        to.alts[k] += weight * (sums.shared + own);
+        to.ratios[k] += weight * (own - sums.own[first]);
+      }
+    }
+  }
+  return OkStatus();
+}
+
+StatusOr<std::vector<VariantScores>> VariantScorer::Score(
+    const Strand& strand, std::span<const Variant> variants,
+    const ModelState::Progress& progress) {
+  std::vector<VariantScores> scores(variants.size());
+  for (size_t i = 0; i < variants.size(); ++i) {
+    scores[i].alts.resize(variants[i].alts.size());
+    scores[i].ratios.resize(variants[i].alts.size());
+  }
+  LCSM_RETURN_IF_ERROR(AddStrand(strand, variants, progress, &scores));
+  if (options_.both_strands) {
+    std::vector<Variant> reversed;
+    for (const Variant& variant : variants) {
+      reversed.push_back(Reverse(variant, strand.length));
+    }
+    LCSM_RETURN_IF_ERROR(
+        AddStrand(Reverse(strand), reversed, progress, &scores));
+  }
+  return scores;
+}
+
+}  // namespace lcsm
