@@ -66,6 +66,17 @@ StatusOr<std::unique_ptr<HyenaState>> HyenaState::Create(Shared shared,
   return state;
 }
 
+StatusOr<std::unique_ptr<HyenaState>> HyenaState::Create(
+    std::shared_ptr<const HyenaWeights> weights,
+    std::shared_ptr<const conv::PreparedConvolution> convolution,
+    ThreadPool& pool) {
+  Shared shared;
+  shared.weights = std::move(weights);
+  shared.horizon = convolution->plan().problem.length;
+  shared.convolution = std::move(convolution);
+  return Create(std::move(shared), pool);
+}
+
 Status HyenaState::Allocate() {
   const HyenaConfig& config = weights_->config();
   const size_t tokens = BlockTokens(shared_.steps());

@@ -34,6 +34,11 @@ class HyenaState : public ModelState {
   };
   static StatusOr<std::unique_ptr<HyenaState>> Create(Shared shared,
                                                       ThreadPool& pool);
+  // One that takes everything in through the convolution.
+  static StatusOr<std::unique_ptr<HyenaState>> Create(
+      std::shared_ptr<const HyenaWeights> weights,
+      std::shared_ptr<const conv::PreparedConvolution> convolution,
+      ThreadPool& pool);
   // Of a state for `steps` steps, without its histories (those are the
   // convolution's) and what prefills need.
   static size_t Bytes(const HyenaConfig& config, size_t steps);
