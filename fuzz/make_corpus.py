@@ -1,4 +1,5 @@
 """Makes the seeds of the fuzzers: python3 fuzz/make_corpus.py, from the test data and a few lines here."""
+import gzip
 import json
 import os
 import struct
@@ -70,3 +71,28 @@ put("config", "long_name", b'{"' + b"b" * 201 + b'\\nb": 3}')
 put("config", "numbers", b'{"a": -0.0, "b": 1e308, "c": 18446744073709551615, "d": [null, {"e": "\\u00e9"}], "layer": {"l_max": 16.0}}')
 put("token_ids", "good", b"7 8 9\n10\t11\r\n")
 put("token_ids", "bad", b"7 8 x 99999999999999999999 -1")
+
+
+def bgzip(text, block):
+    """Members with bgzip's extra field, the last one empty."""
+    parts = [text[at:at + block] for at in range(0, len(text), block)] + [b""]
+    members = [gzip.compress(part, mtime=0) for part in parts]
+    return b"".join(m[:3] + b"\4" + m[4:10] + b"\6\0BC\2\0\x1b\0" + m[10:] for m in members)
+
+
+fasta = b">one a record\nACGTNacgtn\nUu\n\n>two\tx\r\nRYSWKM\r\nBDHVry\r\n>three\nA"
+put("fasta", "plain", fasta)
+put("fasta", "gzip", gzip.compress(fasta[:30], mtime=0) + gzip.compress(fasta[30:], mtime=0))
+put("fasta", "bgzip", bgzip(fasta, 20))
+put("fasta", "bgzip-cut", bgzip(fasta, 20)[:-30])
+put("fasta", "gzip-cut", gzip.compress(fasta, mtime=0)[:-9])
+put("fasta", "gzip-tail", gzip.compress(fasta, mtime=0) + b"tail")
+put("fasta", "empty-record", b">a\n>b\nA\n")
+put("fasta", "no-name", b"> a\nA\n")
+put("fasta", "bad-letter", b">a\nAC-T\n")
+put("fasta", "fastq", b"@a\nACGT\n+\nIIII\n")
+bed = b"# x\ntrack y\nchr1\t0\t10\tname\t0\t-\r\n\nchr2 5 7\n"
+put("bed", "good", bed)
+put("bed", "gzip", gzip.compress(bed, mtime=0))
+put("bed", "backwards", b"a\t5\t4\n")
+put("bed", "huge", b"a\t5\t99999999999999999999\n")

@@ -25,8 +25,12 @@ constexpr size_t kReadBytes = size_t{1} << 16, kBlockBytes = size_t{1} << 18;
 // The decompressed bytes of a file, block after block.
 class TextSource::Bytes {
  public:
-  Bytes(int fd, uint64_t file_bytes, std::string name)
-      : fd_(fd), file_bytes_(file_bytes), name_(std::move(name)) {
+  Bytes(int fd, uint64_t file_bytes, std::string name,
+        const std::atomic<bool>* cancel)
+      : fd_(fd),
+        file_bytes_(file_bytes),
+        name_(std::move(name)),
+        cancel_(cancel) {
     raw_.resize(kReadBytes);
   }
   Bytes(std::string bytes, std::string name)
@@ -98,6 +102,7 @@ class TextSource::Bytes {
     size_t filled = 0;
     while (filled < text_.size()) {
       if (Left() == 0) {
+        if (filled > 0) break;  // Who waits at a pipe wants what there is.
         LCSM_RETURN_IF_ERROR(Refill());
         if (Left() == 0) break;
       }
@@ -194,7 +199,12 @@ class TextSource::Bytes {
     for (;;) {
       const ssize_t n =
           read(fd_, raw_.data() + raw_end_, raw_.size() - raw_end_);
-      if (n < 0 && errno == EINTR) continue;
+      if (n < 0 && errno == EINTR) {
+        if (cancel_ != nullptr && cancel_->load(std::memory_order_relaxed)) {
+          return Cancelled(name_ + ": reading was interrupted");
+        }
+        continue;
+      }
       if (n < 0) return FileError(name_, "read", errno);
       raw_end_ += static_cast<size_t>(n);
       read_ += static_cast<uint64_t>(n);
@@ -205,6 +215,7 @@ class TextSource::Bytes {
   int fd_ = -1;  // -1: all bytes are in raw_.
   uint64_t file_bytes_ = 0;
   std::string name_;
+  const std::atomic<bool>* cancel_ = nullptr;
   std::string
       raw_;  // As they stand in the file; [raw_begin_, raw_end_) unread.
   size_t raw_begin_ = 0, raw_end_ = 0;
@@ -224,7 +235,7 @@ TextSource::TextSource(std::unique_ptr<Bytes> bytes, std::string name)
 TextSource::~TextSource() = default;
 
 StatusOr<std::unique_ptr<TextSource>> TextSource::Open(
-    const std::string& file) {
+    const std::string& file, const std::atomic<bool>* cancel) {
   const bool is_stdin = file == "-";
   std::string name = is_stdin ? "standard input" : file;
   const int fd =
@@ -235,7 +246,7 @@ StatusOr<std::unique_ptr<TextSource>> TextSource::Open(
   auto bytes = std::make_unique<Bytes>(
       fd,
       known && S_ISREG(info.st_mode) ? static_cast<uint64_t>(info.st_size) : 0,
-      name);
+      name, cancel);
   if (known && S_ISDIR(info.st_mode)) {
     return InvalidInput(name + ": is a folder, expected a file");
   }

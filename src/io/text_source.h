@@ -9,6 +9,7 @@
 // Thread safety: one thread at a time.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -25,8 +26,11 @@ class TextSource {
   // hold one that no memory does.
   static constexpr size_t kMaxLineBytes = size_t{1} << 30;
 
-  // "-" is standard input. Errors: missing, unreadable, a folder.
-  static StatusOr<std::unique_ptr<TextSource>> Open(const std::string& file);
+  // "-" is standard input. A read that a signal interrupts ends with kCancelled
+  // if `cancel` (may be null) is set by then, and goes on if it is not. Errors:
+  // missing, unreadable, a folder.
+  static StatusOr<std::unique_ptr<TextSource>> Open(
+      const std::string& file, const std::atomic<bool>* cancel = nullptr);
   // For tests and fuzzers: the same over bytes, compressed or not. `name` is
   // for messages.
   static std::unique_ptr<TextSource> FromBytes(std::string bytes,
