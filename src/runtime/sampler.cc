@@ -4,22 +4,12 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 
+#include "runtime/log_softmax.h"
 #include "runtime/philox.h"
 #include "runtime/portable_math.h"
 
 namespace lcsm {
-namespace {
-
-// Infinities would give NaN differences, NaN would win or lose by chance.
-double Sane(float logit) {
-  if (std::isnan(logit)) return -std::numeric_limits<double>::max();
-  return std::clamp<double>(logit, -std::numeric_limits<float>::max(),
-                            std::numeric_limits<float>::max());
-}
-
-}  // namespace
 
 StatusOr<Sampler> Sampler::Create(const SamplerOptions& options, size_t vocab,
                                   std::span<const int32_t> allowed) {
@@ -62,7 +52,7 @@ StatusOr<Sampler> Sampler::Create(const SamplerOptions& options, size_t vocab,
 int32_t Sampler::Greedy(const float* logits) const noexcept {
   int32_t best = ids_.front();
   for (const int32_t id : ids_) {
-    if (Sane(logits[id]) > Sane(logits[best])) best = id;
+    if (SaneLogit(logits[id]) > SaneLogit(logits[best])) best = id;
   }
   return best;
 }
@@ -71,10 +61,10 @@ int32_t Sampler::Sample(const float* logits, uint64_t sample,
                         uint64_t position) noexcept {
   if (options_.temperature == 0) return Greedy(logits);
   const int32_t likeliest = Greedy(logits);
-  const double max = Sane(logits[likeliest]);
+  const double max = SaneLogit(logits[likeliest]);
   size_t n = ids_.size();
   for (size_t i = 0; i < n; ++i) {
-    const double distance = Sane(logits[ids_[i]]) - max;
+    const double distance = SaneLogit(logits[ids_[i]]) - max;
     // 0 / T is 0 for any T, so the likeliest weighs 1 even where the others'
     // quotients overflow.
     candidates_[i] = {
@@ -148,11 +138,7 @@ int32_t Sampler::Sample(const float* logits, uint64_t sample,
 }
 
 double Sampler::LogProb(const float* logits, int32_t token) const noexcept {
-  double max = Sane(logits[0]);
-  for (size_t i = 1; i < vocab_; ++i) max = std::max(max, Sane(logits[i]));
-  double sum = 0;
-  for (size_t i = 0; i < vocab_; ++i) sum += PortableExp(Sane(logits[i]) - max);
-  return Sane(logits[token]) - max - PortableLog(sum);
+  return LogSoftmaxAt(logits, vocab_, token);
 }
 
 }  // namespace lcsm
