@@ -3,30 +3,16 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cmath>
 #include <map>
 #include <memory>
 #include <utility>
+
+#include "runtime/log_softmax.h"
 
 namespace lcsm {
 namespace {
 
 constexpr std::string_view kBases = "ACGTN";
-
-// In float64: a window has thousands of terms, and a ratio is their difference.
-double LogSoftmaxAt(std::span<const float> logits, size_t vocab,
-                    int32_t token) {
-  double largest = logits[0];
-  for (size_t i = 1; i < vocab; ++i) {
-    largest = std::max(largest, static_cast<double>(logits[i]));
-  }
-  double sum = 0;
-  for (size_t i = 0; i < vocab; ++i) {
-    sum += std::exp(static_cast<double>(logits[i]) - largest);
-  }
-  return static_cast<double>(logits[static_cast<size_t>(token)]) - largest -
-         std::log(sum);
-}
 
 // How many tokens at the beginning all have in common.
 size_t CommonPrefix(const std::vector<std::vector<int32_t>>& texts) {
@@ -59,12 +45,16 @@ StatusOr<NucleotideIds> NucleotideIds::Find(const io::Tokenizer& tokenizer) {
 
 std::vector<int32_t> NucleotideIds::Encode(
     std::string_view folded_bases) const {
-  std::vector<int32_t> tokens;
-  tokens.reserve(folded_bases.size());
-  for (const char base : folded_bases) {
-    tokens.push_back(ids_[static_cast<size_t>(base)]);
-  }
+  std::vector<int32_t> tokens(folded_bases.size());
+  Encode(folded_bases, tokens);
   return tokens;
+}
+
+void NucleotideIds::Encode(std::string_view folded_bases,
+                           std::span<int32_t> tokens) const {
+  for (size_t i = 0; i < tokens.size(); ++i) {
+    tokens[i] = ids_[static_cast<size_t>(folded_bases[i])];
+  }
 }
 
 Status VariantScorer::TakeIn(ModelState& state, std::span<const int32_t> text,
@@ -76,7 +66,7 @@ Status VariantScorer::TakeIn(ModelState& state, std::span<const int32_t> text,
   size_t next = from + 1;  // The token that the next logits are about.
   const auto on_logits = [&](size_t, std::span<const float> logits) -> Status {
     if (next < scored) {
-      *sum += LogSoftmaxAt(logits, model_.info().vocab, text[next]);
+      *sum += LogSoftmaxAt(logits.data(), model_.info().vocab, text[next]);
     }
     if (next == to) logits_.assign(logits.begin(), logits.end());
     ++next;
@@ -101,7 +91,8 @@ StatusOr<VariantScorer::Sums> VariantScorer::ScoreShared(
                               following, progress, &sums.shared));
   std::vector<double> first(texts.size());
   for (size_t i = 0; i < texts.size(); ++i) {
-    first[i] = LogSoftmaxAt(logits_, model_.info().vocab, texts[i][fork_at]);
+    first[i] =
+        LogSoftmaxAt(logits_.data(), model_.info().vocab, texts[i][fork_at]);
   }
   for (size_t i = 0; i < texts.size(); ++i) {
     double own = first[i];

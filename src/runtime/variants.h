@@ -31,6 +31,8 @@ class NucleotideIds {
   // Error: a tokenizer that has no single token for one of them.
   static StatusOr<NucleotideIds> Find(const io::Tokenizer& tokenizer);
   std::vector<int32_t> Encode(std::string_view folded_bases) const;
+  // The same into `tokens`, of which there must be as many.
+  void Encode(std::string_view folded_bases, std::span<int32_t> tokens) const;
 
  private:
   std::array<int32_t, 128> ids_ = {};

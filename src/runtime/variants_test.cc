@@ -75,6 +75,7 @@ class FakeState : public ModelState {
   }
   size_t position() const override { return position_; }
   size_t horizon() const override { return horizon_; }
+  size_t StepRoom() const override { return 0; }
   void Reset() noexcept override {
     past_ = 1;
     position_ = 0;
