@@ -137,6 +137,7 @@ int Main(int argc, char** argv) {
   Commands commands;
   AddGenerate(root, commands);
   AddLogits(root, commands);
+  AddScore(root, commands);
   AddInspect(root, commands);
   AddConvert(root, commands);
   AddPlan(root, commands);

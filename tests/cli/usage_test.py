@@ -1,4 +1,5 @@
 """The command line itself: help, versions, wrong usage, completions."""
+import gzip
 import os
 import re
 import shutil
@@ -8,7 +9,7 @@ import unittest
 import harness
 from harness import CliTest, golden
 
-COMMANDS = ("generate", "logits", "inspect", "convert", "plan")
+COMMANDS = ("generate", "logits", "inspect", "convert", "plan", "score")
 
 
 class Usage(CliTest):
@@ -27,10 +28,12 @@ class Usage(CliTest):
     def test_help_examples_run(self):
         shutil.copy(golden("hyenadna-tiny-1k-ckpt/weights.ckpt"), self.tmp)
         shutil.copy(golden("hyenadna-tiny-1k-ckpt/config.json"), self.tmp)
+        with open(self.path("genome.fa.gz"), "wb") as file:
+            file.write(gzip.compress(b">chr\n" + b"ACGGT" * 2000))
         examples = []
         for args in (["--help"], *([c, "--help"] for c in COMMANDS)):
             footer = self.ok(*args).stdout.decode().split("Example", 1)[1]
-            examples += re.findall(r"^  ((?:echo|lcsm) .*)$", footer, re.MULTILINE)
+            examples += re.findall(r"^  ((?:echo|printf|lcsm) .*)$", footer, re.MULTILINE)
         self.assertGreaterEqual(len(examples), 5)
         for example in examples:
             with self.subTest(example=example):

@@ -4,7 +4,7 @@ _lcsm() {
   local execution="--method --tau --schedule --latency --plan --memory-limit --threads"
   COMPREPLY=()
   if [ "$COMP_CWORD" -eq 1 ]; then
-    COMPREPLY=($(compgen -W "generate logits inspect convert plan bench --help --version" -- "$cur"))
+    COMPREPLY=($(compgen -W "generate logits score inspect convert plan bench --help --version" -- "$cur"))
     return
   fi
   # A flag there, a file in bench.
@@ -15,7 +15,14 @@ _lcsm() {
     --weights) COMPREPLY=($(compgen -W "f32 bf16 int8" -- "$cur")); return ;;
     --schedule) COMPREPLY=($(compgen -W "across-layers per-layer" -- "$cur")); return ;;
     --latency) COMPREPLY=($(compgen -W "best flat" -- "$cur")); return ;;
-    --format) COMPREPLY=($(compgen -W "text tokens fasta jsonl" -- "$cur")); return ;;
+    --format)
+      case ${COMP_WORDS[1]} in
+        score) COMPREPLY=($(compgen -W "tsv jsonl" -- "$cur")) ;;
+        *) COMPREPLY=($(compgen -W "text tokens fasta jsonl" -- "$cur")) ;;
+      esac
+      return ;;
+    --strand) COMPREPLY=($(compgen -W "forward both" -- "$cur")); return ;;
+    --reduce) COMPREPLY=($(compgen -W "sum mean" -- "$cur")); return ;;
     --filter-layout) COMPREPLY=($(compgen -W "order_slowest order_fastest" -- "$cur")); return ;;
     --model)
       # Folders, and the names of models that are installed.
@@ -26,7 +33,7 @@ _lcsm() {
       done
       COMPREPLY=($(compgen -W "$names" -- "$cur") $(compgen -d -- "$cur"))
       return ;;
-    --prompt-file|--prompt-tokens|--tokens|--stats|--config|--json|--svg|--plan|--save) COMPREPLY=($(compgen -f -- "$cur")); return ;;
+    --prompt-file|--prompt-tokens|--tokens|--stats|--config|--json|--svg|--plan|--save|--regions|--per-token) COMPREPLY=($(compgen -f -- "$cur")); return ;;
     --output)
       if [ "${COMP_WORDS[1]}" = convert ]; then
         COMPREPLY=($(compgen -d -- "$cur"))
@@ -34,7 +41,7 @@ _lcsm() {
         COMPREPLY=($(compgen -f -- "$cur"))
       fi
       return ;;
-    --prompt|--stop|--allow|--max-new-tokens|--temperature|--top-k|--top-p|--min-p|--seed|--num-samples|--threads|--length|--memory-limit|--channels|--mixers|--batch|--taps|--filter-shift)
+    --prompt|--stop|--allow|--max-new-tokens|--temperature|--top-k|--top-p|--min-p|--seed|--num-samples|--threads|--length|--memory-limit|--channels|--mixers|--batch|--taps|--filter-shift|--window|--stride)
       return ;;
   esac
   case ${COMP_WORDS[1]} in
@@ -42,6 +49,12 @@ _lcsm() {
       --max-new-tokens --stop --stop-at-eos --temperature --top-k --top-p --min-p --seed --allow
       --num-samples --format --logprobs --stats --dry-run --quiet --help $execution" -- "$cur")) ;;
     logits) COMPREPLY=($(compgen -W "--model --weights --tokens --output --step --quiet --help $execution" -- "$cur")) ;;
+    score)
+      case $cur in
+        -*) COMPREPLY=($(compgen -W "--model --weights --regions --strand --window --stride --output --format --per-token
+          --reduce --comments --quiet --help $execution" -- "$cur")) ;;
+        *) COMPREPLY=($(compgen -f -- "$cur")) ;;
+      esac ;;
     inspect) COMPREPLY=($(compgen -W "--model --weights --length --json --help $execution" -- "$cur")) ;;
     plan) COMPREPLY=($(compgen -W "--model --channels --length --mixers --batch --taps --tune --measure
       --save --svg --json --quiet --help $execution" -- "$cur")) ;;

@@ -7,10 +7,11 @@ function __lcsm_models
     __fish_complete_directories
 end
 
-set -l commands generate logits inspect convert plan bench
+set -l commands generate logits score inspect convert plan bench
 complete -c lcsm -f
 complete -c lcsm -n "not __fish_seen_subcommand_from $commands" -a generate -d 'Continue a prompt'
 complete -c lcsm -n "not __fish_seen_subcommand_from $commands" -a logits -d 'Write the logits of given tokens'
+complete -c lcsm -n "not __fish_seen_subcommand_from $commands" -a score -d 'Score sequences'
 complete -c lcsm -n "not __fish_seen_subcommand_from $commands" -a inspect -d 'Show what a model is'
 complete -c lcsm -n "not __fish_seen_subcommand_from $commands" -a convert -d 'Turn a checkpoint into a model folder'
 complete -c lcsm -n "not __fish_seen_subcommand_from $commands" -l version -d 'Show the version'
@@ -19,7 +20,7 @@ complete -c lcsm -n "not __fish_seen_subcommand_from $commands" -a bench -d 'Mea
 complete -c lcsm -n '__fish_seen_subcommand_from bench' -x -a 'mixer tiles model latency pool paper'
 complete -c lcsm -l help -d 'Show the options'
 
-set -l runs '__fish_seen_subcommand_from generate logits inspect plan'
+set -l runs '__fish_seen_subcommand_from generate logits score inspect plan'
 complete -c lcsm -n "$runs" -l model -x -a '(__lcsm_models)' -d 'Model folder or name'
 complete -c lcsm -n "$runs" -l weights -x -a 'f32 bf16 int8' -d 'Matrices in memory'
 complete -c lcsm -n "$runs" -l method -x -a 'planned paper lazy eager futurefill gardner' -d 'Way of convolving'
@@ -69,6 +70,19 @@ complete -c lcsm -n $logits -l tokens -r -F -d 'File of token ids'
 complete -c lcsm -n $logits -l output -r -F -d 'Matrix to write'
 complete -c lcsm -n $logits -l step -d 'Through the decode path'
 complete -c lcsm -n $logits -l quiet -d 'No progress'
+
+set -l score '__fish_seen_subcommand_from score'
+complete -c lcsm -n $score -F
+complete -c lcsm -n $score -l regions -r -F -d 'Only these regions (BED)'
+complete -c lcsm -n $score -l strand -x -a 'forward both' -d 'Forward, or the mean of both'
+complete -c lcsm -n $score -l window -x -d 'Bases of a window'
+complete -c lcsm -n $score -l stride -x -d 'Bases from window to window'
+complete -c lcsm -n $score -l output -r -F -d 'Where the table goes'
+complete -c lcsm -n $score -l format -x -a 'tsv jsonl' -d 'Form of the output'
+complete -c lcsm -n $score -l per-token -r -F -d 'Where a line a base goes'
+complete -c lcsm -n $score -l reduce -x -a 'sum mean' -d 'What is called the score'
+complete -c lcsm -n $score -l comments -d 'Begin with program, model, settings'
+complete -c lcsm -n $score -l quiet -d 'No summary, notes or progress'
 
 set -l inspect '__fish_seen_subcommand_from inspect'
 complete -c lcsm -n $inspect -l length -x -d 'Foretell the memory at this length'
