@@ -4,6 +4,7 @@ import json
 import os
 import struct
 import zipfile
+import zlib
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 DATA = os.path.join(HERE, "..", "tests", "data")
@@ -96,3 +97,32 @@ put("bed", "good", bed)
 put("bed", "gzip", gzip.compress(bed, mtime=0))
 put("bed", "backwards", b"a\t5\t4\n")
 put("bed", "huge", b"a\t5\t99999999999999999999\n")
+
+
+def bgzip_file(data, block):
+    out = b""
+    for at in [*range(0, len(data), block), len(data)]:
+        text = data[at:at + block]
+        packer = zlib.compressobj(6, zlib.DEFLATED, -15)
+        body = packer.compress(text) + packer.flush()
+        out += b"\x1f\x8b\x08\x04\0\0\0\0\0\xff\x06\0BC\x02\0" + struct.pack("<H", len(body) + 25) + body
+        out += struct.pack("<II", zlib.crc32(text), len(text))
+    return out
+
+
+vcf = (b"##fileformat=VCFv4.3\n##contig=<ID=1>\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\tFORMAT\tS\n"
+       b"1\t10\trs1\tac\tA,ACG,*,<DEL>,G]17:5],.T\t9\tPASS\tDP=3;F\tGT\t0/1\n1\t11\t.\tN\t.\t.\t.\t.\tGT\t.\n")
+put("vcf", "plain", vcf)
+put("vcf", "crlf", vcf.replace(b"\n", b"\r\n") + b"\r\n")
+put("vcf", "gzip", gzip.compress(vcf, mtime=0))
+put("vcf", "bgzip", bgzip_file(vcf, 100))
+put("vcf", "columns", vcf + b"1\t12\t.\tA\tC\n")
+put("vcf", "alleles", vcf + b"1\t99999999999\t.\t\t,,\t.\t.\t.\tGT\t.\n")
+put("vcf", "bcf", b"BCF\2\2rest")
+fasta = b">one first\nACGTA\nCCGGT\nac\n>two\n>chr3\tx\nUNRY\n\n"
+put("faidx", "plain", fasta + b"\0one\t12\t11\t5\t6\nchr3\t4\t39\t4\t5\n")
+put("faidx", "ragged", b">a\nAC\nGTACCG\n\nGTa\r\nc\n>b\n")
+put("faidx", "gzip", gzip.compress(fasta, mtime=0))
+put("faidx", "bgzip", bgzip_file(fasta, 9))
+put("faidx", "cut", bgzip_file(fasta, 9)[:-28])
+put("faidx", "index", fasta + b"\0one\t1152921504606846976\t1\t1\t1152921504606846976\nx\t9\t0\t9\t3\n")
