@@ -31,6 +31,7 @@ void AddScore(CLI::App& root, Commands& commands);
 void AddInspect(CLI::App& root, Commands& commands);
 void AddConvert(CLI::App& root, Commands& commands);
 void AddPlan(CLI::App& root, Commands& commands);
+void AddVariants(CLI::App& root, Commands& commands);
 void AddBench(CLI::App& root, Commands& commands);
 
 // Prints "lcsm: <sentence>" on stderr and gives the exit code that belongs to

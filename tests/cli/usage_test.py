@@ -9,7 +9,7 @@ import unittest
 import harness
 from harness import CliTest, golden
 
-COMMANDS = ("generate", "logits", "inspect", "convert", "plan", "score")
+COMMANDS = ("generate", "logits", "inspect", "convert", "plan", "score", "variants")
 
 
 class Usage(CliTest):

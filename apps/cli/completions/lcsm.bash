@@ -4,7 +4,7 @@ _lcsm() {
   local execution="--method --tau --schedule --latency --plan --memory-limit --threads"
   COMPREPLY=()
   if [ "$COMP_CWORD" -eq 1 ]; then
-    COMPREPLY=($(compgen -W "generate logits score inspect convert plan bench --help --version" -- "$cur"))
+    COMPREPLY=($(compgen -W "generate logits score inspect convert plan variants bench --help --version" -- "$cur"))
     return
   fi
   # A flag there, a file in bench.
@@ -18,11 +18,14 @@ _lcsm() {
     --format)
       case ${COMP_WORDS[1]} in
         score) COMPREPLY=($(compgen -W "tsv jsonl" -- "$cur")) ;;
+        variants) COMPREPLY=($(compgen -W "tsv vcf" -- "$cur")) ;;
         *) COMPREPLY=($(compgen -W "text tokens fasta jsonl" -- "$cur")) ;;
       esac
       return ;;
     --strand) COMPREPLY=($(compgen -W "forward both" -- "$cur")); return ;;
     --reduce) COMPREPLY=($(compgen -W "sum mean" -- "$cur")); return ;;
+    --place) COMPREPLY=($(compgen -W "middle 7/8" -- "$cur")); return ;;
+    --on-mismatch) COMPREPLY=($(compgen -W "error skip" -- "$cur")); return ;;
     --filter-layout) COMPREPLY=($(compgen -W "order_slowest order_fastest" -- "$cur")); return ;;
     --model)
       # Folders, and the names of models that are installed.
@@ -33,7 +36,7 @@ _lcsm() {
       done
       COMPREPLY=($(compgen -W "$names" -- "$cur") $(compgen -d -- "$cur"))
       return ;;
-    --prompt-file|--prompt-tokens|--tokens|--stats|--config|--json|--svg|--plan|--save|--regions|--per-token) COMPREPLY=($(compgen -f -- "$cur")); return ;;
+    --prompt-file|--prompt-tokens|--tokens|--stats|--config|--json|--svg|--plan|--save|--regions|--per-token|--reference|--vcf) COMPREPLY=($(compgen -f -- "$cur")); return ;;
     --output)
       if [ "${COMP_WORDS[1]}" = convert ]; then
         COMPREPLY=($(compgen -d -- "$cur"))
@@ -58,6 +61,9 @@ _lcsm() {
     inspect) COMPREPLY=($(compgen -W "--model --weights --length --json --help $execution" -- "$cur")) ;;
     plan) COMPREPLY=($(compgen -W "--model --channels --length --mixers --batch --taps --tune --measure
       --save --svg --json --quiet --help $execution" -- "$cur")) ;;
+    variants) COMPREPLY=($(compgen -W "--model --weights --reference --vcf --window --place --strand
+      --on-mismatch --save-index --output --format --comments --stats --no-share --quiet --help
+      $execution" -- "$cur")) ;;
     convert)
       case $cur in
         -*) COMPREPLY=($(compgen -W "--output --config --filter-shift --filter-layout --overwrite --quiet --help" -- "$cur")) ;;

@@ -7,20 +7,21 @@ function __lcsm_models
     __fish_complete_directories
 end
 
-set -l commands generate logits score inspect convert plan bench
+set -l commands generate logits score inspect convert plan variants bench
 complete -c lcsm -f
 complete -c lcsm -n "not __fish_seen_subcommand_from $commands" -a generate -d 'Continue a prompt'
 complete -c lcsm -n "not __fish_seen_subcommand_from $commands" -a logits -d 'Write the logits of given tokens'
 complete -c lcsm -n "not __fish_seen_subcommand_from $commands" -a score -d 'Score sequences'
 complete -c lcsm -n "not __fish_seen_subcommand_from $commands" -a inspect -d 'Show what a model is'
 complete -c lcsm -n "not __fish_seen_subcommand_from $commands" -a convert -d 'Turn a checkpoint into a model folder'
+complete -c lcsm -n "not __fish_seen_subcommand_from $commands" -a variants -d 'Score variants'
 complete -c lcsm -n "not __fish_seen_subcommand_from $commands" -l version -d 'Show the version'
 complete -c lcsm -n "not __fish_seen_subcommand_from $commands" -a plan -d 'Show how convolutions are computed'
 complete -c lcsm -n "not __fish_seen_subcommand_from $commands" -a bench -d 'Measure'
 complete -c lcsm -n '__fish_seen_subcommand_from bench' -x -a 'mixer tiles model latency pool paper'
 complete -c lcsm -l help -d 'Show the options'
 
-set -l runs '__fish_seen_subcommand_from generate logits score inspect plan'
+set -l runs '__fish_seen_subcommand_from generate logits score inspect plan variants'
 complete -c lcsm -n "$runs" -l model -x -a '(__lcsm_models)' -d 'Model folder or name'
 complete -c lcsm -n "$runs" -l weights -x -a 'f32 bf16 int8' -d 'Matrices in memory'
 complete -c lcsm -n "$runs" -l method -x -a 'planned paper lazy eager futurefill gardner' -d 'Way of convolving'
@@ -96,3 +97,18 @@ complete -c lcsm -n $convert -l overwrite -d 'Replace a model that stands there'
 complete -c lcsm -n $convert -l quiet -d 'No report'
 complete -c lcsm -n $convert -l filter-shift -x -d 'Shift of the filters\' window'
 complete -c lcsm -n $convert -l filter-layout -x -a 'order_slowest order_fastest' -d 'Order of the filter channels'
+
+set -l variants '__fish_seen_subcommand_from variants'
+complete -c lcsm -n $variants -l reference -r -F -d 'Genome, FASTA'
+complete -c lcsm -n $variants -l vcf -r -F -d 'Variants to score'
+complete -c lcsm -n $variants -l window -x -d 'Bases that an allele is scored on'
+complete -c lcsm -n $variants -l place -x -a 'middle 7/8' -d 'Part of the window before the variant'
+complete -c lcsm -n $variants -l strand -x -a 'forward both' -d 'One strand, or the mean of both'
+complete -c lcsm -n $variants -l on-mismatch -x -a 'error skip' -d 'What does not fit the genome'
+complete -c lcsm -n $variants -l save-index -d 'Write REF.fa.fai'
+complete -c lcsm -n $variants -l output -r -F -d 'Where the scores go'
+complete -c lcsm -n $variants -l format -x -a 'tsv vcf' -d 'Form of the output'
+complete -c lcsm -n $variants -l comments -d 'Begin TSV with # lines'
+complete -c lcsm -n $variants -l stats -r -F -d 'Write figures of the run'
+complete -c lcsm -n $variants -l no-share -d 'Score every allele whole'
+complete -c lcsm -n $variants -l quiet -d 'No notes, progress or summary'
