@@ -19,6 +19,7 @@
 #include "base/cpu_info.h"
 #include "base/thread_pool.h"
 #include "bench_latency.h"
+#include "bench_prefill.h"
 #include "bench_paper.h"
 #include "command.h"
 #include "exit_codes.h"
@@ -476,13 +477,14 @@ void AddModel(CLI::App& root, Commands& commands) {
 
 void AddBench(CLI::App& root, Commands& commands) {
   CLI::App* app = root.add_subcommand(
-      "bench", "Measure: mixer, model, latency, tiles, pool, paper");
+      "bench", "Measure: mixer, model, latency, prefill, tiles, pool, paper");
   app->require_subcommand(1);
   app->footer("Run 'lcsm bench mixer --help' and so on for examples.");
   AddMixer(*app, commands);
   AddTiles(*app, commands);
   AddModel(*app, commands);
   AddLatencyBench(*app, commands);
+  AddBenchPrefill(*app, commands);
   AddPool(*app, commands);
   AddBenchPaper(*app, commands);
 }

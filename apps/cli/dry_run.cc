@@ -45,6 +45,32 @@ StatusOr<double> BlocksSeconds(const Model& model,
   return *middle;
 }
 
+// Seconds of one known token, layer by layer.
+StatusOr<double> KnownSeconds(const Model& model, const PrepareOptions& prepare,
+                              size_t known) {
+  constexpr size_t kKnown = 512;
+  ThreadPool pool(prepare.plan.threads);
+  PrepareOptions small;
+  small.horizon = std::min(known, kKnown);
+  small.steps = 0;
+  LCSM_ASSIGN_OR_RETURN(const std::shared_ptr<const PreparedModel> prepared,
+                        model.Prepare(small, pool, nullptr));
+  LCSM_ASSIGN_OR_RETURN(const std::unique_ptr<ModelState> state,
+                        prepared->NewState(pool));
+  const std::vector<int32_t> tokens(small.horizon);
+  double best = 0;
+  for (int repeat = 0; repeat < 3; ++repeat) {
+    state->Reset();
+    const auto start = std::chrono::steady_clock::now();
+    LCSM_RETURN_IF_ERROR(state->Prefill(tokens, {}));
+    const double seconds =
+        std::chrono::duration<double>(std::chrono::steady_clock::now() - start)
+            .count();
+    if (repeat == 0 || seconds < best) best = seconds;
+  }
+  return best / static_cast<double>(tokens.size());
+}
+
 std::string Duration(double seconds) {
   if (seconds < 1) return fmt::format("{:.0f} ms", 1e3 * seconds);
   if (seconds < 120) return fmt::format("{:.1f} s", seconds);
@@ -63,7 +89,16 @@ StatusOr<std::string> DryRun(const Model& model, const PrepareOptions& prepare,
       MemoryRows(memory));
   text += fmt::format("\nplan: {}\n", memory.plan.Print());
   LCSM_ASSIGN_OR_RETURN(const double blocks, BlocksSeconds(model, prepare));
-  const double positions = static_cast<double>(prepare.horizon * samples);
+  const size_t steps = std::min(prepare.steps, prepare.horizon);
+  const double positions = static_cast<double>(steps * samples);
+  if (const size_t known = prepare.horizon - steps; known != 0) {
+    LCSM_ASSIGN_OR_RETURN(const double seconds,
+                          KnownSeconds(model, prepare, known));
+    text +=
+        fmt::format("prompt: about {} for {}, and filters\n",
+                    Duration(seconds * static_cast<double>(known * samples)),
+                    Count(known, "known token"));
+  }
   const conv::TileCosts* const costs =
       prepare.plan.tuning != nullptr
           ? prepare.plan.tuning->For(memory.plan.problem)

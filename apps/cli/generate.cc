@@ -44,6 +44,11 @@ void Note(const GenerateArguments& arguments, const std::string& sentence) {
   Say("lcsm: note: {}\n", sentence);
 }
 
+// A prompt from here on is taken in layer by layer, and memory is set aside for
+// the new tokens alone. Shorter ones cost little either way, and a plan for all
+// positions may let histories be rings.
+constexpr size_t kLongPrompt = 256;
+
 // Everything that is settled before the first token, in the order in which it
 // can go wrong: cheap checks first, memory last.
 struct Setup {
@@ -101,6 +106,7 @@ StatusOr<GenerateOptions> MakeGenerateOptions(
   options.stop = arguments.stop;
   options.stop_at_eos = arguments.stop_at_eos;
   options.logprobs = arguments.logprobs;
+  options.ends_sequence = true;
   options.cancel = &InterruptFlag();
   if (arguments.allow) {
     if (setup.tokenizer == nullptr) {
@@ -118,15 +124,23 @@ StatusOr<GenerateOptions> MakeGenerateOptions(
   return options;
 }
 
+StatusOr<PrepareOptions> ToPrepare(const GenerateArguments& arguments,
+                                   size_t prompt) {
+  // The last token is generated but never taken in.
+  const size_t steps = arguments.max_new_tokens - 1;
+  LCSM_ASSIGN_OR_RETURN(PrepareOptions prepare,
+                        ToPrepareOptions(arguments.execution, prompt + steps));
+  if (prompt >= kLongPrompt) prepare.steps = steps;
+  return prepare;
+}
+
 Status PrepareToRun(const GenerateArguments& arguments, Setup* setup) {
   LCSM_ASSIGN_OR_RETURN(const GenerateOptions options,
                         MakeGenerateOptions(arguments, *setup));
   const Clock::time_point start = Clock::now();
   setup->pool = std::make_unique<ThreadPool>(arguments.execution.threads);
-  LCSM_ASSIGN_OR_RETURN(
-      const PrepareOptions prepare,
-      ToPrepareOptions(arguments.execution, setup->prompt.ids.size() +
-                                                arguments.max_new_tokens - 1));
+  LCSM_ASSIGN_OR_RETURN(const PrepareOptions prepare,
+                        ToPrepare(arguments, setup->prompt.ids.size()));
   Progress progress("evaluating filters", arguments.quiet);
   LCSM_ASSIGN_OR_RETURN(setup->prepared,
                         setup->loaded.model->Prepare(prepare, *setup->pool,
@@ -145,10 +159,8 @@ Status PrepareToRun(const GenerateArguments& arguments, Setup* setup) {
 // Prints what the run would take.
 Status TellOnly(const GenerateArguments& arguments, const Setup& setup,
                 Output& out) {
-  LCSM_ASSIGN_OR_RETURN(
-      const PrepareOptions prepare,
-      ToPrepareOptions(arguments.execution,
-                       setup.prompt.ids.size() + arguments.max_new_tokens - 1));
+  LCSM_ASSIGN_OR_RETURN(const PrepareOptions prepare,
+                        ToPrepare(arguments, setup.prompt.ids.size()));
   LCSM_ASSIGN_OR_RETURN(
       const std::string text,
       DryRun(*setup.loaded.model, prepare, arguments.num_samples));

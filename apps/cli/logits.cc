@@ -76,8 +76,9 @@ Status Run(const Options& options) {
         options.tokens, tokens.size(), info.max_length, loaded.folder));
   }
   ThreadPool pool(options.execution.threads);
-  LCSM_ASSIGN_OR_RETURN(const PrepareOptions prepare,
+  LCSM_ASSIGN_OR_RETURN(PrepareOptions prepare,
                         ToPrepareOptions(options.execution, tokens.size()));
+  if (!options.step) prepare.steps = 0;
   std::shared_ptr<const PreparedModel> prepared;
   {
     Progress progress("evaluating filters", options.quiet);

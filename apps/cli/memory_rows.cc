@@ -23,6 +23,7 @@ Rows MemoryRows(const ModelMemory& memory) {
   add("kept blocks", convolution.blocks);
   add("scratch", convolution.scratch);
   add("activations", memory.activations);
+  if (memory.prefill != 0) add("known tokens", memory.prefill);
   add("at most at a time", memory.Total());
   return rows;
 }

@@ -9,6 +9,7 @@
 #include "hwy/foreach_target.h"  // Compiles this file once a target.
 // After foreach_target.
 #include "kernels/cpu/dense_packed-inl.h"
+#include "kernels/cpu/dense_panels-inl.h"
 #include "kernels/cpu/dense_sums-inl.h"
 
 #include "hwy/cache_control.h"
@@ -268,8 +269,12 @@ HWY_NOINLINE void DenseF64(const double* HWY_RESTRICT w, const double* bias,
 }
 
 const DenseKernels* DenseTable() {
-  static const DenseKernels table = {hwy::TargetName(HWY_TARGET), Dense,
-                                     DensePacked, Sum, DenseF64};
+  static const DenseKernels table = {hwy::TargetName(HWY_TARGET),
+                                     Dense,
+                                     DensePacked,
+                                     DensePanels,
+                                     Sum,
+                                     DenseF64};
   return &table;
 }
 

@@ -103,6 +103,72 @@ TEST_P(DenseTest, BitsDoNotDependOnTokensOrRowRanges) {
   }
 }
 
+TEST_P(DenseTest, PanelsOfSmallFormatsAreTheRoundedWeights) {
+  std::mt19937 rng(13);
+  const DenseKernels& k = GetDenseKernels();
+  const size_t in = 75, rows = 19;
+  const std::vector<float> w = Normal(rows * in, rng);
+  const std::vector<float> x = Normal(in, rng);
+  for (const WeightFormat format : {WeightFormat::kBf16, WeightFormat::kInt8}) {
+    const PackedMatrix packed =
+        PackedMatrix::Pack(format, w.data(), in, rows).value();
+    std::vector<float> row(in), y(rows), want(rows);
+    packed.UnpackRow(7, row.data());
+    for (size_t i = 0; i < in; ++i) {
+      EXPECT_NEAR(row[i], w[7 * in + i], 0.02);
+    }
+    k.dense_panels(PanelMatrix::Pack(packed).value(), nullptr, x.data(), in, 1,
+                   y.data(), rows);
+    k.dense_packed(packed, nullptr, 0, rows, x.data(), in, 1, want.data(),
+                   rows);
+    for (size_t r = 0; r < rows; ++r) EXPECT_NEAR(y[r], want[r], 2e-5);
+  }
+}
+
+TEST_P(DenseTest, PanelsMatchTwinHoweverManyTokens) {
+  std::mt19937 rng(12);
+  const DenseKernels& k = GetDenseKernels();
+  for (size_t in : {1, 2, 17, 255, 256, 257, 600}) {
+    for (size_t rows : {1, 5, 15, 16, 17, 32, 33, 50}) {
+      const std::vector<float> w = Normal(rows * in, rng);
+      const std::vector<float> bias = Normal(rows, rng);
+      const PanelMatrix panels = PanelMatrix::Pack(w.data(), in, rows).value();
+      const size_t tokens = 29, x_stride = in + 3, y_stride = rows + 5;
+      const std::vector<float> x = Normal(tokens * x_stride, rng);
+      for (const float* b : {static_cast<const float*>(nullptr), bias.data()}) {
+        std::vector<float> one(tokens * y_stride, -7.0f);
+        for (size_t t = 0; t < tokens; ++t) {
+          k.dense_panels(panels, b, x.data() + t * x_stride, x_stride, 1,
+                         one.data() + t * y_stride, y_stride);
+        }
+        std::vector<double> want(rows), size(rows);
+        for (size_t t = 0; t < tokens; ++t) {
+          ref::Dense(w.data(), b, in, rows, x.data() + t * x_stride,
+                     want.data(), size.data());
+          for (size_t r = 0; r < rows; ++r) {
+            const double bound =
+                6e-8 * (4 + 2 * std::sqrt(static_cast<double>(in))) * size[r];
+            ASSERT_NEAR(one[t * y_stride + r], want[r], bound)
+                << in << " x " << rows << " token " << t << " row " << r;
+          }
+          for (size_t r = rows; r < y_stride; ++r) {
+            ASSERT_EQ(one[t * y_stride + r], -7.0f) << "wrote past the rows";
+          }
+        }
+        for (size_t together : {2, 3, 5, 6, 7, 11, 12, 13, 29}) {
+          std::vector<float> y(tokens * y_stride, -7.0f);
+          for (size_t t = 0; t < tokens; t += together) {
+            k.dense_panels(panels, b, x.data() + t * x_stride, x_stride,
+                           std::min(together, tokens - t),
+                           y.data() + t * y_stride, y_stride);
+          }
+          ASSERT_EQ(y, one) << in << " x " << rows << " together " << together;
+        }
+      }
+    }
+  }
+}
+
 constexpr WeightFormat kSmall[] = {WeightFormat::kBf16, WeightFormat::kInt8};
 
 TEST(DenseWeightsTest, RoundedAsPromised) {

@@ -97,4 +97,23 @@ StatusOr<PackedMatrix> PackedMatrix::Pack(WeightFormat format, const float* w,
   return packed;
 }
 
+void PackedMatrix::UnpackRow(size_t row, float* values) const {
+  const size_t tiles = Tiles(in_);
+  for (size_t k = 0; k < in_; ++k) {
+    const size_t line =
+        (row / kTileRows * tiles + k / kTileColumns) * kTileRows +
+        row % kTileRows;
+    if (format_ == WeightFormat::kBf16) {
+      const uint32_t word = bf16()[line * 16 + k % 16];
+      const uint32_t bits =
+          k % kTileColumns < 16 ? word << 16 : word & 0xFFFF0000u;
+      std::memcpy(&values[k], &bits, sizeof(bits));
+    } else {
+      values[k] =
+          scales()[row] *
+          static_cast<float>(int8()[line * kTileColumns + k % kTileColumns]);
+    }
+  }
+}
+
 }  // namespace lcsm

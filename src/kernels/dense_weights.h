@@ -44,6 +44,8 @@ class PackedMatrix {
   static StatusOr<PackedMatrix> Pack(WeightFormat format, const float* w,
                                      size_t in, size_t rows);
   static size_t Bytes(WeightFormat format, size_t in, size_t rows);
+  // The weights of one row as they were rounded, [in].
+  void UnpackRow(size_t row, float* values) const;
 
   WeightFormat format() const { return format_; }
   size_t in() const { return in_; }

@@ -89,11 +89,12 @@ size_t HyenaModel::ActivationBytes(const Extent& extent, size_t threads) const {
 size_t HyenaModel::PrefillBytes(const Extent& extent, size_t threads) const {
   if (extent.steps == extent.horizon) return 0;
   const HyenaConfig& config = weights_->config();
-  const size_t kept =
-      HyenaPrefillFilters::BytesFor(config, extent.horizon, extent.limits).kept;
-  return kept + HyenaPrefill::BytesFor(config, extent.horizon - extent.steps,
-                                       extent.steps, extent.limits, kept != 0,
-                                       threads);
+  const HyenaPrefillShared::Bytes shared =
+      HyenaPrefillShared::BytesFor(config, extent.horizon, extent.limits);
+  return shared.panels + shared.spectra +
+         HyenaPrefill::BytesFor(config, extent.horizon - extent.steps,
+                                extent.steps, extent.limits,
+                                shared.spectra != 0, threads);
 }
 
 StatusOr<conv::Plan> HyenaModel::MakePlan(const PrepareOptions& options,
@@ -144,7 +145,7 @@ StatusOr<std::shared_ptr<const PreparedModel>> HyenaModel::Prepare(
                                                   plan, std::move(bank), pool));
   }
   if (extent.steps != extent.horizon) {
-    LCSM_ASSIGN_OR_RETURN(shared.filters, HyenaPrefillFilters::Create(
+    LCSM_ASSIGN_OR_RETURN(shared.prefill, HyenaPrefillShared::Create(
                                               *weights_, extent.horizon,
                                               extent.limits, pool, progress));
   }

@@ -5,6 +5,7 @@
 #include <chrono>
 #include <utility>
 
+#include "kernels/dense.h"
 #include "kernels/lanes.h"
 #include "kernels/pointwise.h"
 #include "models/hyena_filter.h"
@@ -43,105 +44,25 @@ size_t ChunkTokens(const HyenaConfig& config, size_t tokens, size_t threads) {
   return chunk;
 }
 
-size_t Groups(const HyenaConfig& config) { return GroupsFor(config.width); }
-
-conv::Problem LayerProblem(const HyenaConfig& config, size_t taps) {
-  conv::Problem problem;
-  problem.mixers = config.convolutions();
-  problem.channels = config.width;
-  problem.length = problem.taps = taps;
-  return problem;
-}
-
-// Block sizes for which spectra are kept: the best for the whole horizon, and
-// for shorter calls ones of a quarter of it each.
-struct Table {
-  size_t block, slices;
-};
-std::vector<Table> TablesFor(size_t horizon) {
-  // Down to here a table costs less memory than the code that reads it.
-  constexpr size_t kSmallest = 64;
-  // Slices of the smaller tables: calls up to six blocks, so that neighbours
-  // overlap by half.
-  constexpr size_t kSlices = 6;
-  std::vector<Table> tables;
-  size_t block = conv::PrefillBlock(horizon, 0);
-  tables.push_back({block, (horizon + block - 1) / block + 1});
-  while (block / 4 >= kSmallest) {
-    block /= 4;
-    tables.push_back({block, kSlices});
-  }
-  std::reverse(tables.begin(), tables.end());
-  return tables;
-}
-
 }  // namespace
 
-HyenaPrefillFilters::Bytes HyenaPrefillFilters::BytesFor(
-    const HyenaConfig& config, size_t horizon,
-    const HyenaPrefillLimits& limits) {
-  Bytes bytes;
-  const size_t groups = config.layers * config.convolutions() * Groups(config);
-  for (const Table& table : TablesFor(horizon)) {
-    bytes.kept +=
-        conv::PrefillSpectra::BytesFor(groups, table.block, table.slices);
-  }
-  if (bytes.kept > limits.spectra_bytes) return Bytes();
-  conv::Problem problem = LayerProblem(config, horizon);
-  problem.mixers *= config.layers;
-  bytes.making = conv::FilterBank::BytesFor(problem, horizon);
-  return bytes;
-}
-
-StatusOr<std::shared_ptr<const HyenaPrefillFilters>>
-HyenaPrefillFilters::Create(const HyenaWeights& weights, size_t horizon,
-                            const HyenaPrefillLimits& limits, ThreadPool& pool,
-                            const ModelState::Progress& progress) {
-  const HyenaConfig& config = weights.config();
-  std::shared_ptr<HyenaPrefillFilters> filters(new HyenaPrefillFilters);
-  filters->horizon_ = horizon;
-  filters->limits_ = limits;
-  if (BytesFor(config, horizon, limits).kept != 0) {
-    conv::Problem problem = LayerProblem(config, horizon);
-    problem.mixers *= config.layers;
-    LCSM_ASSIGN_OR_RETURN(std::unique_ptr<conv::FilterBank> bank,
-                          conv::FilterBank::Create(problem));
-    LCSM_RETURN_IF_ERROR(EvaluateHyenaFilters(weights, pool, progress, *bank));
-    for (const Table& table : TablesFor(horizon)) {
-      LCSM_ASSIGN_OR_RETURN(
-          conv::PrefillSpectra spectra,
-          conv::PrefillSpectra::Create(*bank, table.block, table.slices, pool));
-      filters->tables_.push_back(std::move(spectra));
-    }
-  }
-  return std::shared_ptr<const HyenaPrefillFilters>(std::move(filters));
-}
-
-const conv::PrefillSpectra* HyenaPrefillFilters::Find(
-    conv::PrefillShape* shape) const {
-  const size_t wanted = conv::PrefillBlock(shape->inputs, shape->following);
-  for (const conv::PrefillSpectra& table : tables_) {
-    shape->block = table.block();
-    // Twice the best block is better than half of it: products cost more than
-    // transforms.
-    if (shape->slices() <= table.slices() && 2 * table.block() > wanted) {
-      return &table;
-    }
-  }
-  if (tables_.empty()) return nullptr;
-  shape->block = tables_.back().block();
-  return shape->slices() <= tables_.back().slices() ? &tables_.back() : nullptr;
-}
-
 struct HyenaPrefill::Impl {
-  Impl(const HyenaWeights& w, const HyenaPrefillFilters& f, ThreadPool& p)
-      : weights(w), config(w.config()), filters(f), pool(p) {}
+  Impl(const HyenaWeights& w, const HyenaPrefillShared& s, ThreadPool& p)
+      : weights(w), config(w.config()), shared(s), pool(p) {}
 
   // What one thread scribbles on.
   struct Worker {
     FloatBuffer streams, u, hidden, update, tail;
     std::vector<conv::PrefillTile> tiles;  // One a block size.
     conv::PrefillTile* tile = nullptr;     // The one in use.
+  };
+
+  // One layer as it was before the call.
+  struct LayerRef {
+    const HyenaLayerWeights& w;
+    const HyenaLayerPanels& panels;
+    const ShortFirState& fir;
+    size_t stride() const { return w.in_proj.out; }
   };
 
   // One call.
@@ -172,26 +93,22 @@ struct HyenaPrefill::Impl {
             float* y) const noexcept;
   // Streams [begin, end) of `count` tokens from `first` on, short FIR applied,
   // somewhere in worker.streams; leaves the FIR's tail in worker.tail.
-  float* Project(const HyenaLayerWeights& w, const ShortFirState& fir,
-                 size_t begin, size_t end, size_t first, size_t count,
-                 Worker& worker) const noexcept;
-  Status Layer(Call& call, size_t layer, ShortFirState& fir);
-  Status Enter(const Call& call, const HyenaLayerWeights& w,
-               ShortFirState& fir);
+  float* Project(const LayerRef& layer, size_t begin, size_t end, size_t first,
+                 size_t count, Worker& worker) const noexcept;
+  Status Layer(Call& call, size_t index, ShortFirState& fir);
+  Status Enter(const Call& call, const LayerRef& layer);
   Status Convolve(const Call& call, size_t layer, size_t o);
   Status MakeTaps(Call& call, size_t layer);
   // Multiplies the lines by a stream. A pass of its own, because a gate that is
   // projected again needs the residual stream of the chunk before as it was.
-  Status Gate(const Call& call, const HyenaLayerWeights& w,
-              const ShortFirState& past, size_t gate);
-  Status Leave(const Call& call, const HyenaLayerWeights& w);
+  Status Gate(const Call& call, const LayerRef& layer, size_t gate);
+  Status Leave(const Call& call, const LayerRef& layer);
   // Multiplies the lines of tokens [first, first + count) by stream `gate`
   // of the rows at `streams`, `stride` apart.
   void MultiplyLines(const float* rows, size_t stride, size_t first,
                      size_t count) noexcept;
-  const float* GateRows(const Call& call, const HyenaLayerWeights& w,
-                        const ShortFirState& past, size_t gate, size_t first,
-                        size_t count, Worker& worker,
+  const float* GateRows(const Call& call, const LayerRef& layer, size_t gate,
+                        size_t first, size_t count, Worker& worker,
                         size_t* stride) const noexcept;
   float* Line(size_t group, size_t token) noexcept {
     return lines.data() + (group * line_stride + token) * kLanes;
@@ -201,7 +118,7 @@ struct HyenaPrefill::Impl {
 
   const HyenaWeights& weights;
   const HyenaConfig& config;
-  const HyenaPrefillFilters& filters;
+  const HyenaPrefillShared& shared;
   ThreadPool& pool;
   std::vector<Worker> workers;
   FloatBuffer x;          // Residual stream, [tokens][D].
@@ -256,18 +173,18 @@ Status HyenaPrefill::Impl::AllocateWorker(const Call& call, Worker& worker) {
 Status HyenaPrefill::Impl::Allocate(Call& call) {
   const size_t width = config.width, count = call.count();
   call.shape.inputs = count;
-  call.spectra = filters.Find(&call.shape);
+  call.spectra = shared.FindSpectra(&call.shape);
   if (call.spectra == nullptr) {
     call.shape.block =
         conv::PrefillBlock(call.shape.inputs, call.shape.following);
   }
   call.chunk = ChunkTokens(config, count, pool.NumThreads());
-  call.gates = KeepsGates(config, count, filters.limits());
+  call.gates = KeepsGates(config, count, shared.limits());
   const char* const what = "activations of known tokens";
   LCSM_RETURN_IF_ERROR(Grow(count * width, what, &x));
   line_stride = count | 1;  // See conv::HistoryStride.
   LCSM_RETURN_IF_ERROR(
-      Grow(Groups(config) * line_stride * kLanes, what, &lines));
+      Grow(HyenaGroups(config) * line_stride * kLanes, what, &lines));
   if (call.gates) {
     LCSM_RETURN_IF_ERROR(
         Grow(count * config.convolutions() * width, what, &gates));
@@ -325,37 +242,44 @@ void HyenaPrefill::Impl::Norm(const NormWeights& norm, double eps,
   }
 }
 
-float* HyenaPrefill::Impl::Project(const HyenaLayerWeights& w,
-                                   const ShortFirState& fir, size_t begin,
+float* HyenaPrefill::Impl::Project(const LayerRef& layer, size_t begin,
                                    size_t end, size_t first, size_t count,
                                    Worker& worker) const noexcept {
-  const size_t width = config.width, stride = w.in_proj.out;
+  const DenseKernels& dense = GetDenseKernels();
+  const HyenaLayerWeights& w = layer.w;
+  const size_t width = config.width, stride = layer.stride();
   const size_t reach = config.fir_taps - 1;
   // Rows before the chunk, for the FIR; before the first chunk, the tail of
   // earlier calls.
   const size_t extra = first == 0 ? 0 : reach;
   Norm(w.norm1, config.block_norm_eps, x.data() + (first - extra) * width,
        extra + count, worker.u.data());
-  w.in_proj.Apply(begin, end, worker.u.data(), width, extra + count,
-                  worker.streams.data(), stride);
-  std::copy_n(extra == 0 ? fir.tail() : worker.streams.data(),
+  for (size_t s = begin; s < end; ++s) {
+    const float* const bias = w.in_proj.bias;
+    dense.dense_panels(layer.panels.streams[s],
+                       bias != nullptr ? bias + s * width : nullptr,
+                       worker.u.data(), width, extra + count,
+                       worker.streams.data() + s * width, stride);
+  }
+  std::copy_n(extra == 0 ? layer.fir.tail() : worker.streams.data(),
               (extra == 0 ? w.short_fir.tail_rows() : extra) * stride,
               worker.tail.data());
   float* const rows = worker.streams.data() + extra * stride;
-  w.short_fir.Apply(begin, end, count, stride, rows, worker.tail.data());
+  w.short_fir.Apply(begin * width, end * width, count, stride, rows,
+                    worker.tail.data());
   return rows;
 }
 
 // Norm, projection, short FIR, the first gate: v into the lines.
-Status HyenaPrefill::Impl::Enter(const Call& call, const HyenaLayerWeights& w,
-                                 ShortFirState& fir) {
+Status HyenaPrefill::Impl::Enter(const Call& call, const LayerRef& layer) {
   const PointwiseKernels& kernels = GetPointwiseKernels();
-  const size_t width = config.width, stride = w.in_proj.out;
+  const size_t width = config.width, stride = layer.stride();
   const size_t gated = config.convolutions() * width;
   return ForEachChunk(call, [&](size_t first, size_t count, Worker& worker) {
-    const float* const rows = Project(w, fir, 0, stride, first, count, worker);
+    const float* const rows =
+        Project(layer, 0, config.order + 1, first, count, worker);
     if (first + count == call.count()) {
-      std::copy_n(worker.tail.data(), w.short_fir.tail_rows() * stride,
+      std::copy_n(worker.tail.data(), layer.w.short_fir.tail_rows() * stride,
                   last_tail.data());
     }
     for (size_t t = 0; t < count; ++t) {
@@ -367,7 +291,7 @@ Status HyenaPrefill::Impl::Enter(const Call& call, const HyenaLayerWeights& w,
         std::copy_n(row, gated, gates.data() + (first + t) * gated);
       }
     }
-    for (size_t g = 0; g < Groups(config); ++g) {
+    for (size_t g = 0; g < HyenaGroups(config); ++g) {
       const size_t lanes = std::min(kLanes, width - g * kLanes);
       for (size_t t = 0; t < count; ++t) {
         float* const line = Line(g, first + t);
@@ -379,7 +303,7 @@ Status HyenaPrefill::Impl::Enter(const Call& call, const HyenaLayerWeights& w,
 }
 
 Status HyenaPrefill::Impl::MakeTaps(Call& call, size_t layer) {
-  const conv::Problem problem = LayerProblem(config, call.shape.outputs());
+  const conv::Problem problem = HyenaLayerProblem(config, call.shape.outputs());
   if (bank == nullptr || bank->taps() != problem.taps) {
     bank = nullptr;
     LCSM_ASSIGN_OR_RETURN(bank, conv::FilterBank::Create(problem));
@@ -396,7 +320,7 @@ Status HyenaPrefill::Impl::MakeTaps(Call& call, size_t layer) {
 
 Status HyenaPrefill::Impl::Convolve(const Call& call, size_t layer, size_t o) {
   const Clock::time_point start = Clock::now();
-  const size_t groups = Groups(config);
+  const size_t groups = HyenaGroups(config);
   const size_t mixer = layer * config.convolutions() + o;
   const Status status = ForEach(call, groups, [&](size_t g, Worker& worker) {
     const size_t history = mixer * groups + g;
@@ -414,25 +338,23 @@ Status HyenaPrefill::Impl::Convolve(const Call& call, size_t layer, size_t o) {
 }
 
 const float* HyenaPrefill::Impl::GateRows(const Call& call,
-                                          const HyenaLayerWeights& w,
-                                          const ShortFirState& past,
-                                          size_t gate, size_t first,
-                                          size_t count, Worker& worker,
+                                          const LayerRef& layer, size_t gate,
+                                          size_t first, size_t count,
+                                          Worker& worker,
                                           size_t* stride) const noexcept {
   if (call.gates) {
     *stride = config.convolutions() * config.width;
     return gates.data() + first * *stride + gate * config.width;
   }
-  const size_t begin = gate * config.width;
-  *stride = w.in_proj.out;
-  return begin +
-         Project(w, past, begin, begin + config.width, first, count, worker);
+  *stride = layer.stride();
+  return gate * config.width +
+         Project(layer, gate, gate + 1, first, count, worker);
 }
 
 void HyenaPrefill::Impl::MultiplyLines(const float* rows, size_t stride,
                                        size_t first, size_t count) noexcept {
   const PointwiseKernels& kernels = GetPointwiseKernels();
-  for (size_t g = 0; g < Groups(config); ++g) {
+  for (size_t g = 0; g < HyenaGroups(config); ++g) {
     const size_t lanes = std::min(kLanes, config.width - g * kLanes);
     for (size_t t = 0; t < count; ++t) {
       float* const line = Line(g, first + t);
@@ -441,42 +363,48 @@ void HyenaPrefill::Impl::MultiplyLines(const float* rows, size_t stride,
   }
 }
 
-Status HyenaPrefill::Impl::Gate(const Call& call, const HyenaLayerWeights& w,
-                                const ShortFirState& past, size_t gate) {
+Status HyenaPrefill::Impl::Gate(const Call& call, const LayerRef& layer,
+                                size_t gate) {
   return ForEachChunk(call, [&](size_t first, size_t count, Worker& worker) {
     size_t stride = 0;
     const float* const rows =
-        GateRows(call, w, past, gate, first, count, worker, &stride);
+        GateRows(call, layer, gate, first, count, worker, &stride);
     MultiplyLines(rows, stride, first, count);
   });
 }
 
 // Projection and MLP.
-Status HyenaPrefill::Impl::Leave(const Call& call, const HyenaLayerWeights& w) {
+Status HyenaPrefill::Impl::Leave(const Call& call, const LayerRef& layer) {
+  const DenseKernels& dense = GetDenseKernels();
+  const HyenaLayerWeights& w = layer.w;
+  const HyenaLayerPanels& panels = layer.panels;
   const PointwiseKernels& kernels = GetPointwiseKernels();
   const size_t width = config.width, inner = config.inner;
   return ForEachChunk(call, [&](size_t first, size_t count, Worker& worker) {
     float* const u = worker.u.data();
     float* const update = worker.update.data();
     float* const residual = x.data() + first * width;
-    for (size_t g = 0; g < Groups(config); ++g) {
+    for (size_t g = 0; g < HyenaGroups(config); ++g) {
       const size_t lanes = std::min(kLanes, width - g * kLanes);
       for (size_t t = 0; t < count; ++t) {
         std::copy_n(Line(g, first + t), lanes, u + t * width + g * kLanes);
       }
     }
-    w.out_proj.Apply(0, width, u, width, count, update, width);
+    dense.dense_panels(panels.out_proj, w.out_proj.bias, u, width, count,
+                       update, width);
     kernels.add(residual, update, count * width, residual);
     Norm(w.norm2, config.block_norm_eps, residual, count, u);
-    w.fc1.Apply(0, inner, u, width, count, worker.hidden.data(), inner);
+    dense.dense_panels(panels.fc1, w.fc1.bias, u, width, count,
+                       worker.hidden.data(), inner);
     kernels.gelu(worker.hidden.data(), count * inner, worker.hidden.data());
-    w.fc2.Apply(0, width, worker.hidden.data(), inner, count, update, width);
+    dense.dense_panels(panels.fc2, w.fc2.bias, worker.hidden.data(), inner,
+                       count, update, width);
     kernels.add(residual, update, count * width, residual);
   });
 }
 
-Status HyenaPrefill::Impl::Layer(Call& call, size_t layer, ShortFirState& fir) {
-  const HyenaLayerWeights& w = weights.layers()[layer];
+Status HyenaPrefill::Impl::Layer(Call& call, size_t index, ShortFirState& fir) {
+  const LayerRef layer = {weights.layers()[index], shared.panels(index), fir};
   const Clock::time_point start = Clock::now();
   const double mixers_before = call.times->mixers;
   const double whole = call.share;
@@ -486,21 +414,21 @@ Status HyenaPrefill::Impl::Layer(Call& call, size_t layer, ShortFirState& fir) {
   };
   // What the passes take of a layer's time at a width of 256, roughly.
   call.share = whole * 0.2;
-  LCSM_RETURN_IF_ERROR(Enter(call, w, fir));
+  LCSM_RETURN_IF_ERROR(Enter(call, layer));
   const double each = 0.3 / static_cast<double>(config.convolutions());
   if (call.spectra == nullptr) {
     part(0.1);
-    LCSM_RETURN_IF_ERROR(MakeTaps(call, layer));
+    LCSM_RETURN_IF_ERROR(MakeTaps(call, index));
   }
   for (size_t o = 0; o < config.convolutions(); ++o) {
     part(0.9 * each);
-    LCSM_RETURN_IF_ERROR(Convolve(call, layer, o));
+    LCSM_RETURN_IF_ERROR(Convolve(call, index, o));
     part(0.1 * each);
-    LCSM_RETURN_IF_ERROR(Gate(call, w, fir, config.order - 2 - o));
+    LCSM_RETURN_IF_ERROR(Gate(call, layer, config.order - 2 - o));
   }
   part(call.spectra == nullptr ? 0.4 : 0.5);
-  LCSM_RETURN_IF_ERROR(Leave(call, w));
-  std::copy_n(last_tail.data(), w.short_fir.tail_rows() * w.in_proj.out,
+  LCSM_RETURN_IF_ERROR(Leave(call, layer));
+  std::copy_n(last_tail.data(), layer.w.short_fir.tail_rows() * layer.stride(),
               fir.tail());
   call.times->blocks += Seconds(start) - (call.times->mixers - mixers_before);
   return OkStatus();
@@ -575,8 +503,8 @@ Status HyenaPrefill::Impl::HandOutLogits(const Call& call) {
 }
 
 HyenaPrefill::HyenaPrefill(const HyenaWeights& weights,
-                           const HyenaPrefillFilters& filters, ThreadPool& pool)
-    : impl_(std::make_unique<Impl>(weights, filters, pool)) {}
+                           const HyenaPrefillShared& shared, ThreadPool& pool)
+    : impl_(std::make_unique<Impl>(weights, shared, pool)) {}
 HyenaPrefill::~HyenaPrefill() = default;
 
 Status HyenaPrefill::Run(std::span<const int32_t> tokens, size_t position,
@@ -626,22 +554,22 @@ Status HyenaPrefill::Run(std::span<const int32_t> tokens, size_t position,
 size_t HyenaPrefill::BytesFor(const HyenaConfig& config, size_t tokens,
                               size_t following,
                               const HyenaPrefillLimits& limits,
-                              bool filters_kept, size_t threads) {
+                              bool spectra_kept, size_t threads) {
   const size_t width = config.width;
   const size_t chunk = ChunkTokens(config, tokens, threads) + config.fir_taps;
   conv::PrefillShape shape = {tokens, following,
                               conv::PrefillBlock(tokens, following)};
-  size_t floats = (tokens + (tokens | 1)) * Groups(config) * kLanes;
+  size_t floats = (tokens + (tokens | 1)) * HyenaGroups(config) * kLanes;
   if (KeepsGates(config, tokens, limits)) {
     floats += tokens * config.convolutions() * width;
   }
   floats += threads * chunk * ((config.order + 3) * width + config.inner);
   floats += kOutputFloats;
   size_t bytes = floats * sizeof(float) +
-                 threads * conv::PrefillTile::BytesFor(shape, !filters_kept);
-  if (!filters_kept) {
-    bytes += conv::FilterBank::BytesFor(LayerProblem(config, shape.outputs()),
-                                        shape.outputs());
+                 threads * conv::PrefillTile::BytesFor(shape, !spectra_kept);
+  if (!spectra_kept) {
+    bytes += conv::FilterBank::BytesFor(
+        HyenaLayerProblem(config, shape.outputs()), shape.outputs());
   }
   return bytes;
 }

@@ -18,54 +18,13 @@
 
 #include "base/aligned_buffer.h"
 #include "base/thread_pool.h"
-#include "conv/prefill.h"
 #include "lcsm/status.h"
 #include "mixers/short_fir.h"
+#include "models/hyena_prefill_shared.h"
 #include "models/hyena_weights.h"
 #include "runtime/model.h"
 
 namespace lcsm {
-
-// What may be held in memory to save work.
-struct HyenaPrefillLimits {
-  // Filters' spectra of more than this are made anew for each call: at a width
-  // of 256 and 8 layers beyond 40 000 positions, where evaluating the filters
-  // again takes a tenth of a call.
-  size_t spectra_bytes = size_t{1} << 30;
-  // Gates that wait for the end of a convolution, of more than this, are
-  // projected a second time: a twelfth of a layer's products against 1 GB at a
-  // million tokens of width 256.
-  size_t gate_bytes = size_t{512} << 20;
-};
-
-// Spectra of all filters for calls of up to `horizon` positions in all, or, if
-// they would take more than the limit, nothing: then each call evaluates each
-// layer's filter when it comes to it. Immutable; shared by states.
-class HyenaPrefillFilters {
- public:
-  // Errors: those of EvaluateHyenaFilters; memory.
-  static StatusOr<std::shared_ptr<const HyenaPrefillFilters>> Create(
-      const HyenaWeights& weights, size_t horizon,
-      const HyenaPrefillLimits& limits, ThreadPool& pool,
-      const ModelState::Progress& progress);
-  // What Create keeps, and what it needs on top of that meanwhile.
-  struct Bytes {
-    size_t kept = 0, making = 0;
-  };
-  static Bytes BytesFor(const HyenaConfig& config, size_t horizon,
-                        const HyenaPrefillLimits& limits);
-
-  size_t horizon() const { return horizon_; }
-  const HyenaPrefillLimits& limits() const { return limits_; }
-  // Null: none that serves the shape is kept; else shape->block is set.
-  const conv::PrefillSpectra* Find(conv::PrefillShape* shape) const;
-
- private:
-  HyenaPrefillFilters() = default;
-  size_t horizon_ = 0;
-  HyenaPrefillLimits limits_;
-  std::vector<conv::PrefillSpectra> tables_;  // Small blocks first.
-};
 
 // Contributions of earlier inputs to coming positions, for each history (mixer
 // * groups + group) `count` lines.
@@ -80,7 +39,7 @@ struct PendingLines {
 class HyenaPrefill {
  public:
   // All must outlive it.
-  HyenaPrefill(const HyenaWeights& weights, const HyenaPrefillFilters& filters,
+  HyenaPrefill(const HyenaWeights& weights, const HyenaPrefillShared& shared,
                ThreadPool& pool);
   ~HyenaPrefill();
 
@@ -97,7 +56,7 @@ class HyenaPrefill {
   // Bytes that a call needs, all in all.
   static size_t BytesFor(const HyenaConfig& config, size_t tokens,
                          size_t following, const HyenaPrefillLimits& limits,
-                         bool filters_kept, size_t threads);
+                         bool spectra_kept, size_t threads);
 
  private:
   struct Impl;

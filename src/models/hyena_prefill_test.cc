@@ -28,8 +28,8 @@ std::unique_ptr<ModelState> StateWithLimits(const TestModel& test,
   shared.weights =
       HyenaWeights::Bind(test.config, MakeMapSource(&test.tensors)).value();
   shared.horizon = horizon;
-  shared.filters = HyenaPrefillFilters::Create(*shared.weights, horizon, limits,
-                                               pool, nullptr)
+  shared.prefill = HyenaPrefillShared::Create(*shared.weights, horizon, limits,
+                                              pool, nullptr)
                        .value();
   return HyenaState::Create(std::move(shared), pool).value();
 }

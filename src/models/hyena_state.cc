@@ -251,7 +251,7 @@ StatusOr<std::unique_ptr<ModelState>> HyenaState::Fork() const {
 Status HyenaState::CheckTokens(std::span<const int32_t> tokens) const {
   const HyenaConfig& config = weights_->config();
   // Once steps have begun, all goes through the convolution.
-  const size_t room = shared_.filters != nullptr && Stepped() == 0
+  const size_t room = shared_.prefill != nullptr && Stepped() == 0
                           ? horizon_ - position()
                           : StepRoom();
   if (tokens.size() > room) {
@@ -277,7 +277,7 @@ Status HyenaState::Prefill(std::span<const int32_t> tokens,
   const size_t taken = position() + tokens.size();
   const size_t following = std::min(request.following, horizon_ - taken);
   horizon_ = taken + following;
-  if (shared_.filters != nullptr && Stepped() == 0) {
+  if (shared_.prefill != nullptr && Stepped() == 0) {
     return PrefillByLayers(tokens, following, request);
   }
   return PrefillOnline(tokens, request);
@@ -305,7 +305,7 @@ Status HyenaState::PrefillByLayers(std::span<const int32_t> tokens,
   }
   if (prefill_ == nullptr) {
     prefill_ =
-        std::make_unique<HyenaPrefill>(*weights_, *shared_.filters, pool_);
+        std::make_unique<HyenaPrefill>(*weights_, *shared_.prefill, pool_);
   }
   LCSM_RETURN_IF_ERROR(prefill_->Run(tokens, origin_, following, request, fir_,
                                      pending_, after, &times_));

@@ -26,7 +26,7 @@ class HyenaState : public ModelState {
     std::shared_ptr<const conv::PreparedConvolution> convolution;
     // For known tokens layer by layer: null where all may come by steps, so
     // that the convolution takes them all.
-    std::shared_ptr<const HyenaPrefillFilters> filters;
+    std::shared_ptr<const HyenaPrefillShared> prefill;
     size_t horizon = 0;
     size_t steps() const {
       return convolution == nullptr ? 0 : convolution->plan().problem.length;

@@ -103,6 +103,7 @@ StatusOr<bool> Generator::TakePrompt(std::span<const int32_t> prompt,
   const Clock::time_point start = Clock::now();
   ModelState::PrefillRequest request;
   request.last_logits = logits_.data();
+  if (options_.ends_sequence) request.following = options_.max_new_tokens - 1;
   request.progress = [&](double done) {
     if (hooks.on_prefill) hooks.on_prefill(done);
     return !CancelWanted();

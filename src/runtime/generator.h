@@ -34,6 +34,9 @@ struct GenerateOptions {
   bool stop_at_eos = false;  // At the model's eos_id; it is not part of the
                              // result.
   bool logprobs = false;
+  // Nothing is taken in after a run until the state is reset, so that the
+  // prompt need not be remembered for more positions than max_new_tokens.
+  bool ends_sequence = false;
   // Set from anywhere (a signal handler too) to end the sample after the
   // current token. May be null; must outlive the generator.
   const std::atomic<bool>* cancel = nullptr;
