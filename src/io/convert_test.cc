@@ -38,6 +38,21 @@ TEST(HyenaKeysTest, StripsWhatFrameworksAdd) {
   EXPECT_EQ(plan->dropped.size(), 3u);
 }
 
+TEST(HyenaKeysTest, KeepsHeadsOfClassifiers) {
+  const auto plan = CanonicalHyenaKeys(
+      {"model.backbone.ln_f.weight", "decoder.0.output_transform.weight",
+       "head.output_transform.bias", "score.weight", "score.other",
+       "decoder.1.output_transform.weight"},
+      "w.ckpt");
+  ASSERT_TRUE(plan.ok()) << plan.status().message();
+  std::vector<std::string> names;
+  for (const auto& kept : plan->kept) names.push_back(kept.name);
+  EXPECT_EQ(names, (std::vector<std::string>{
+                       "backbone.ln_f.weight", "head.output_transform.weight",
+                       "head.output_transform.bias", "score.weight"}));
+  EXPECT_EQ(plan->dropped.size(), 2u);
+}
+
 TEST(HyenaKeysTest, BadSetsAreSentences) {
   ExpectSentence(CanonicalHyenaKeys({}, "w.ckpt"), "w.ckpt: has 0 tensors");
   ExpectSentence(CanonicalHyenaKeys({"conv1.weight"}, "w.ckpt"),

@@ -30,7 +30,14 @@ void ReplacePrefix(std::string_view from, std::string_view to,
   if (key->starts_with(from)) key->replace(0, from.size(), to);
 }
 
+// The heads of sequence classifiers: Hugging Face's, and HyenaDNA's own under
+// its standalone name.
+bool IsClassifierHead(std::string_view name) {
+  return name == "score.weight" || name.starts_with("head.output_transform.");
+}
+
 std::string Canonical(std::string key) {
+  ReplacePrefix("decoder.0.output_transform.", "head.output_transform.", &key);
   StripPrefix("model.", &key);
   StripPrefix("hyena.", &key);
   ReplacePrefix("s4seq.encoder.", "backbone.", &key);
@@ -110,11 +117,14 @@ StatusOr<KeyPlan> CanonicalHyenaKeys(const std::vector<std::string>& keys,
     const std::string& key = keys[i];
     if (key.find("torchmetrics") != std::string::npos) {
       plan.dropped.push_back({key, "a metric of training"});
-    } else if (key.starts_with("encoder.") || key.starts_with("decoder.")) {
+    } else if (key.starts_with("encoder.") ||
+               (key.starts_with("decoder.") &&
+                !IsClassifierHead(Canonical(key)))) {
       plan.dropped.push_back({key, "part of a task's encoder or decoder"});
     } else {
       std::string name = Canonical(key);
-      if (name.starts_with("backbone.") || name.starts_with("lm_head.")) {
+      if (name.starts_with("backbone.") || name.starts_with("lm_head.") ||
+          IsClassifierHead(name)) {
         has_backbone |= name.starts_with("backbone.");
         plan.kept.push_back({i, std::move(name)});
       } else {

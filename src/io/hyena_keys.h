@@ -28,9 +28,10 @@ struct KeyPlan {
 // Strips the wrappers of training frameworks ("model.", "hyena.",
 // ".mixer.layer.", ".mlp.layer."), renames what older safari and H3 files call
 // otherwise, moves their norms (which stood after a sub-layer, not before the
-// next) and drops what is no part of the language model. `file` is for messages
-// only. Errors: two keys for one name, norms of the old placement that do not
-// add up, no key of a Hyena model at all.
+// next) and drops what is no part of the language model or of a sequence
+// classifier's head (score.weight, head.output_transform.weight and .bias).
+// `file` is for messages only. Errors: two keys for one name, norms of the old
+// placement that do not add up, no key of a Hyena model at all.
 StatusOr<KeyPlan> CanonicalHyenaKeys(const std::vector<std::string>& keys,
                                      const std::string& file);
 
