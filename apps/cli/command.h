@@ -31,6 +31,7 @@ void AddScore(CLI::App& root, Commands& commands);
 void AddInspect(CLI::App& root, Commands& commands);
 void AddConvert(CLI::App& root, Commands& commands);
 void AddPlan(CLI::App& root, Commands& commands);
+void AddClassify(CLI::App& root, Commands& commands);
 void AddVariants(CLI::App& root, Commands& commands);
 void AddBench(CLI::App& root, Commands& commands);
 

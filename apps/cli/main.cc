@@ -141,6 +141,7 @@ int Main(int argc, char** argv) {
   AddInspect(root, commands);
   AddConvert(root, commands);
   AddPlan(root, commands);
+  AddClassify(root, commands);
   AddVariants(root, commands);
   AddBench(root, commands);
   try {

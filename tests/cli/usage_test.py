@@ -9,7 +9,7 @@ import unittest
 import harness
 from harness import CliTest, golden
 
-COMMANDS = ("generate", "logits", "inspect", "convert", "plan", "score", "variants")
+COMMANDS = ("generate", "logits", "inspect", "convert", "plan", "score", "variants", "classify")
 
 
 class Usage(CliTest):

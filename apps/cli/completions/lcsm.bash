@@ -4,7 +4,7 @@ _lcsm() {
   local execution="--method --tau --schedule --latency --plan --memory-limit --threads"
   COMPREPLY=()
   if [ "$COMP_CWORD" -eq 1 ]; then
-    COMPREPLY=($(compgen -W "generate logits score inspect convert plan variants bench --help --version" -- "$cur"))
+    COMPREPLY=($(compgen -W "generate logits score inspect convert plan variants classify bench --help --version" -- "$cur"))
     return
   fi
   # A flag there, a file in bench.
@@ -24,6 +24,8 @@ _lcsm() {
       return ;;
     --strand) COMPREPLY=($(compgen -W "forward both" -- "$cur")); return ;;
     --reduce) COMPREPLY=($(compgen -W "sum mean" -- "$cur")); return ;;
+    --pooling) COMPREPLY=($(compgen -W "usual last first pool sum" -- "$cur")); return ;;
+    --special-tokens) COMPREPLY=($(compgen -W "usual none sep cls-sep" -- "$cur")); return ;;
     --place) COMPREPLY=($(compgen -W "middle 7/8" -- "$cur")); return ;;
     --on-mismatch) COMPREPLY=($(compgen -W "error skip" -- "$cur")); return ;;
     --filter-layout) COMPREPLY=($(compgen -W "order_slowest order_fastest" -- "$cur")); return ;;
@@ -44,7 +46,7 @@ _lcsm() {
         COMPREPLY=($(compgen -f -- "$cur"))
       fi
       return ;;
-    --prompt|--stop|--allow|--max-new-tokens|--temperature|--top-k|--top-p|--min-p|--seed|--num-samples|--threads|--length|--memory-limit|--channels|--mixers|--batch|--taps|--filter-shift|--window|--stride)
+    --prompt|--stop|--allow|--max-new-tokens|--temperature|--top-k|--top-p|--min-p|--seed|--num-samples|--threads|--length|--memory-limit|--channels|--mixers|--batch|--taps|--filter-shift|--window|--stride|--pad-to)
       return ;;
   esac
   case ${COMP_WORDS[1]} in
@@ -61,6 +63,12 @@ _lcsm() {
     inspect) COMPREPLY=($(compgen -W "--model --weights --length --json --help $execution" -- "$cur")) ;;
     plan) COMPREPLY=($(compgen -W "--model --channels --length --mixers --batch --taps --tune --measure
       --save --svg --json --quiet --help $execution" -- "$cur")) ;;
+    classify)
+      case $cur in
+        -*) COMPREPLY=($(compgen -W "--model --weights --pooling --special-tokens --pad-to --output --comments
+          --quiet --help $execution" -- "$cur")) ;;
+        *) COMPREPLY=($(compgen -f -- "$cur")) ;;
+      esac ;;
     variants) COMPREPLY=($(compgen -W "--model --weights --reference --vcf --window --place --strand
       --on-mismatch --save-index --output --format --comments --stats --no-share --quiet --help
       $execution" -- "$cur")) ;;

@@ -7,7 +7,7 @@ function __lcsm_models
     __fish_complete_directories
 end
 
-set -l commands generate logits score inspect convert plan variants bench
+set -l commands generate logits score inspect convert plan variants classify bench
 complete -c lcsm -f
 complete -c lcsm -n "not __fish_seen_subcommand_from $commands" -a generate -d 'Continue a prompt'
 complete -c lcsm -n "not __fish_seen_subcommand_from $commands" -a logits -d 'Write the logits of given tokens'
@@ -15,13 +15,14 @@ complete -c lcsm -n "not __fish_seen_subcommand_from $commands" -a score -d 'Sco
 complete -c lcsm -n "not __fish_seen_subcommand_from $commands" -a inspect -d 'Show what a model is'
 complete -c lcsm -n "not __fish_seen_subcommand_from $commands" -a convert -d 'Turn a checkpoint into a model folder'
 complete -c lcsm -n "not __fish_seen_subcommand_from $commands" -a variants -d 'Score variants'
+complete -c lcsm -n "not __fish_seen_subcommand_from $commands" -a classify -d 'Classify sequences'
 complete -c lcsm -n "not __fish_seen_subcommand_from $commands" -l version -d 'Show the version'
 complete -c lcsm -n "not __fish_seen_subcommand_from $commands" -a plan -d 'Show how convolutions are computed'
 complete -c lcsm -n "not __fish_seen_subcommand_from $commands" -a bench -d 'Measure'
 complete -c lcsm -n '__fish_seen_subcommand_from bench' -x -a 'mixer tiles model latency pool paper'
 complete -c lcsm -l help -d 'Show the options'
 
-set -l runs '__fish_seen_subcommand_from generate logits score inspect plan variants'
+set -l runs '__fish_seen_subcommand_from generate logits score inspect plan variants classify'
 complete -c lcsm -n "$runs" -l model -x -a '(__lcsm_models)' -d 'Model folder or name'
 complete -c lcsm -n "$runs" -l weights -x -a 'f32 bf16 int8' -d 'Matrices in memory'
 complete -c lcsm -n "$runs" -l method -x -a 'planned paper lazy eager futurefill gardner' -d 'Way of convolving'
@@ -112,3 +113,12 @@ complete -c lcsm -n $variants -l comments -d 'Begin TSV with # lines'
 complete -c lcsm -n $variants -l stats -r -F -d 'Write figures of the run'
 complete -c lcsm -n $variants -l no-share -d 'Score every allele whole'
 complete -c lcsm -n $variants -l quiet -d 'No notes, progress or summary'
+
+set -l classify '__fish_seen_subcommand_from classify'
+complete -c lcsm -n $classify -F
+complete -c lcsm -n $classify -l pooling -x -a 'usual last first pool sum' -d 'Positions that the head reads'
+complete -c lcsm -n $classify -l special-tokens -x -a 'usual none sep cls-sep' -d 'Around each sequence'
+complete -c lcsm -n $classify -l pad-to -x -d 'Pad shorter sequences in front'
+complete -c lcsm -n $classify -l output -r -F -d 'Where the classes go'
+complete -c lcsm -n $classify -l comments -d 'Begin with # lines'
+complete -c lcsm -n $classify -l quiet -d 'No notes, progress or summary'
