@@ -339,20 +339,17 @@ Status Run::WriteStats() const {
 std::vector<std::string> Run::Notes() const {
   std::vector<std::string> notes;
   if (!genome_->note().empty()) notes.push_back(genome_->note());
-  const auto count = [&notes](size_t n, const char* what) {
-    if (n > 0)
-      notes.push_back(fmt::format("{} {}", Count(n, what), "were passed over"));
+  const auto count = [&notes](size_t n, const char* what, const char* rest) {
+    if (n > 0) notes.push_back(Count(n, what) + rest);
   };
-  count(counts_.symbolic, "symbolic allele");
-  count(counts_.breakends, "breakend");
-  count(counts_.overlaps, "allele * (deleted further up)");
-  count(counts_.without_alt, "record without an alternate allele");
-  count(counts_.mismatched, "record that does not fit the genome");
-  if (folded_.iupac > 0) {
-    notes.push_back(
-        fmt::format("{} in the windows were IUPAC codes and read as N",
-                    Count(folded_.iupac, "letter")));
-  }
+  count(counts_.symbolic, "symbolic allele", " passed over");
+  count(counts_.breakends, "breakend", " passed over");
+  count(counts_.overlaps, "allele", " * (deleted further up) passed over");
+  count(counts_.without_alt, "record",
+        " without an alternate allele passed over");
+  count(counts_.mismatched, "record", " at odds with the genome passed over");
+  count(folded_.iupac, "letter",
+        " in the windows read as N, being another of IUPAC's codes");
   return notes;
 }
 
