@@ -1,8 +1,10 @@
 #include "io/npy.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 #include <limits>
 #include <utility>
@@ -12,25 +14,25 @@
 namespace lcsm::io {
 namespace {
 
-constexpr size_t kHeaderBytes = 128;  // Room for any pair of numbers.
+constexpr size_t kHeaderBytes = 128;  // Room for any three numbers.
 constexpr size_t kMaxIdFileBytes = size_t{1} << 30;
+
+}  // namespace
 
 // Version 1.0: magic, version, length of the rest, a Python dict, blanks and a
 // newline, a multiple of 64 bytes in all.
-std::string Header(size_t rows, size_t columns) {
+std::string NpyHeader(std::span<const size_t> shape) {
   std::string header("\x93NUMPY\x01\x00", 8);
   const uint16_t rest = kHeaderBytes - 10;
   header.push_back(static_cast<char>(rest & 0xff));
   header.push_back(static_cast<char>(rest >> 8));
   header += fmt::format(
-      "{{'descr': '<f4', 'fortran_order': False, 'shape': ({}, {}), }}", rows,
-      columns);
+      "{{'descr': '<f4', 'fortran_order': False, 'shape': ({}{}), }}",
+      fmt::join(shape, ", "), shape.size() == 1 ? "," : "");
   header.resize(kHeaderBytes - 1, ' ');
   header.push_back('\n');
   return header;
 }
-
-}  // namespace
 
 StatusOr<NpyWriter> NpyWriter::Create(const std::filesystem::path& path,
                                       size_t columns,
@@ -44,7 +46,8 @@ StatusOr<NpyWriter> NpyWriter::Create(const std::filesystem::path& path,
         path.string()));
   }
   NpyWriter writer(std::move(file), columns, rows);
-  LCSM_RETURN_IF_ERROR(writer.file_.Write(Header(rows.value_or(0), columns)));
+  LCSM_RETURN_IF_ERROR(
+      writer.file_.Write(NpyHeader(std::array{rows.value_or(0), columns})));
   return writer;
 }
 
@@ -63,7 +66,7 @@ Status NpyWriter::Append(std::span<const float> values) {
 
 Status NpyWriter::Finish() {
   if (!announced_.has_value()) {
-    const std::string header = Header(rows_, columns_);
+    const std::string header = NpyHeader(std::array{rows_, columns_});
     LCSM_RETURN_IF_ERROR(file_.Overwrite(0, std::as_bytes(std::span(header))));
   } else if (rows_ != *announced_) {
     return InternalError(

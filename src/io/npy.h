@@ -17,6 +17,10 @@
 
 namespace lcsm::io {
 
+// The header of a float32 array in C order: 128 bytes, for at most three
+// dimensions.
+std::string NpyHeader(std::span<const size_t> shape);
+
 // Streams a float32 (rows, columns) array in C order. The file appears under
 // its name at Finish or not at all.
 class NpyWriter {
