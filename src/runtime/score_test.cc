@@ -1,5 +1,5 @@
-// Scores against plain float64, over a fake model whose logits depend on every
-// token since the state's beginning.
+// Scores and embeddings against plain float64, over a fake model whose logits
+// depend on every token since the state's beginning.
 #include "runtime/score.h"
 
 #include <gtest/gtest.h>
@@ -10,12 +10,13 @@
 #include <utility>
 #include <vector>
 
+#include "runtime/embed.h"
 #include "runtime/log_softmax.h"
 
 namespace lcsm {
 namespace {
 
-constexpr size_t kVocab = 5, kPadded = 8;
+constexpr size_t kVocab = 5, kPadded = 8, kWidth = 3;
 
 constexpr uint64_t kNothing = 88172645463325252u;
 
@@ -40,6 +41,12 @@ std::vector<float> LogitsAfter(std::span<const int32_t> tokens) {
   return Logits(hash);
 }
 
+// The activations of one position.
+float Activation(uint64_t hash, size_t channel, size_t layer) {
+  return static_cast<float>(hash >> 40) * static_cast<float>(channel + 1) +
+         static_cast<float>(layer % 100);
+}
+
 class FakeState : public ModelState {
  public:
   explicit FakeState(size_t horizon) : horizon_(horizon) {}
@@ -52,7 +59,19 @@ class FakeState : public ModelState {
     EXPECT_EQ(request.following, 0u);
     for (const int32_t token : tokens) {
       hash_ = Hash(hash_, token);
-      LCSM_RETURN_IF_ERROR(request.on_logits(taken_++, Logits(hash_)));
+      if (request.on_logits) {
+        LCSM_RETURN_IF_ERROR(request.on_logits(taken_, Logits(hash_)));
+      }
+      ++taken_;
+      for (size_t c = 0; c < kWidth; ++c) {
+        rows_.push_back(Activation(hash_, c, request.hidden_layer));
+      }
+      // Several positions at a time, as real ones do.
+      if (request.on_hidden &&
+          (rows_.size() == 4 * kWidth || taken_ == tokens.size())) {
+        LCSM_RETURN_IF_ERROR(request.on_hidden(0, rows_));
+        rows_.clear();
+      }
       if (request.progress && !request.progress(0.5)) return Cancelled("told");
     }
     return OkStatus();
@@ -74,6 +93,7 @@ class FakeState : public ModelState {
   size_t horizon_;
   size_t taken_ = 0;
   uint64_t hash_ = kNothing;
+  std::vector<float> rows_;
   StepTimes times_;
 };
 
@@ -97,6 +117,7 @@ class FakeModel : public Model {
   FakeModel() {
     info_.vocab = kVocab;
     info_.padded_vocab = kPadded;
+    info_.width = kWidth;
     info_.max_length = 200000;
   }
   const ModelInfo& info() const override { return info_; }
@@ -249,6 +270,46 @@ TEST_F(ScorerTest, StatesAreKeptByLength) {
     (void)Score(MakeTokens(length), 0, 0);
   }
   EXPECT_EQ(model_.prepared_, (Horizons{1024, 131072, 256, 200000, 131072}));
+}
+
+TEST_F(ScorerTest, Embeddings) {
+  const std::vector<int32_t> tokens = MakeTokens(11);
+  for (const size_t layer : {size_t{0}, size_t{7}, Embedder::kFinalNorm}) {
+    Embedder embedder(model_, states_, layer);
+    std::vector<float> want;
+    std::vector<double> mean(kWidth);
+    for (size_t t = 0; t < tokens.size(); ++t) {
+      uint64_t hash = kNothing;
+      for (size_t i = 0; i <= t; ++i) hash = Hash(hash, tokens[i]);
+      for (size_t c = 0; c < kWidth; ++c) {
+        want.push_back(Activation(hash, c, layer));
+        mean[c] += want.back();
+      }
+    }
+    for (double& x : mean) x /= 11;
+    std::vector<float> rows;
+    ASSERT_TRUE(embedder
+                    .Rows(tokens,
+                          [&](std::span<const float> some) {
+                            rows.insert(rows.end(), some.begin(), some.end());
+                            return OkStatus();
+                          },
+                          {})
+                    .ok());
+    EXPECT_EQ(rows, want);
+    EXPECT_EQ(embedder.Pooled(tokens, Pooling::kMean, {}).value(), mean);
+    EXPECT_EQ(embedder.Pooled(tokens, Pooling::kLast, {}).value(),
+              std::vector<double>(want.end() - kWidth, want.end()));
+  }
+  Embedder embedder(model_, states_, 0);
+  const std::vector<int32_t> outside = {1, -1};
+  EXPECT_EQ(embedder.Pooled(outside, Pooling::kMean, {}).status().message(),
+            "token -1 at position 1 is outside the vocabulary of 5");
+  EXPECT_EQ(
+      embedder.Pooled(tokens, Pooling::kMean, [](double) { return false; })
+          .status()
+          .code(),
+      StatusCode::kCancelled);
 }
 
 TEST(WindowPlanTest, EachTokenOnceWithItsContext) {
