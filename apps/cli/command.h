@@ -28,6 +28,7 @@ void AddCommand(Commands& commands, CLI::App* app,
 void AddGenerate(CLI::App& root, Commands& commands);
 void AddLogits(CLI::App& root, Commands& commands);
 void AddScore(CLI::App& root, Commands& commands);
+void AddEmbed(CLI::App& root, Commands& commands);
 void AddInspect(CLI::App& root, Commands& commands);
 void AddConvert(CLI::App& root, Commands& commands);
 void AddPlan(CLI::App& root, Commands& commands);

@@ -138,6 +138,7 @@ int Main(int argc, char** argv) {
   AddGenerate(root, commands);
   AddLogits(root, commands);
   AddScore(root, commands);
+  AddEmbed(root, commands);
   AddInspect(root, commands);
   AddConvert(root, commands);
   AddPlan(root, commands);

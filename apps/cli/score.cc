@@ -1,7 +1,6 @@
 // lcsm score: log-likelihoods of sequences, a line each.
 #include <fmt/format.h>
 
-#include <chrono>
 #include <cmath>
 #include <memory>
 #include <numbers>
@@ -14,6 +13,7 @@
 #include "base/thread_pool.h"
 #include "command.h"
 #include "data_output.h"
+#include "exit_codes.h"
 #include "interrupt.h"
 #include "io/nucleotides.h"
 #include "io/tokenizer.h"
@@ -24,12 +24,11 @@
 #include "score_options.h"
 #include "score_writer.h"
 #include "sequence_input.h"
+#include "stopwatch.h"
 #include "terminal.h"
 
 namespace lcsm::cli {
 namespace {
-
-using Clock = std::chrono::steady_clock;
 
 // Lines of tokens handed on at a time.
 constexpr size_t kTokenLinesBytes = size_t{1} << 16;
@@ -90,7 +89,7 @@ class Run {
   // Of its tokens, if they are wanted one by one.
   std::vector<double> forward_logprobs_, reverse_logprobs_;
   std::string text_;
-  Clock::time_point start_ = Clock::now();
+  Stopwatch watch_;
 };
 
 Status Run::CheckLength(const Sequence& sequence) const {
@@ -141,14 +140,12 @@ bool Run::Told(double of_sequence) {
   if (!bar_->Due()) return true;
   const double tokens = static_cast<double>(totals_.tokens) +
                         of_sequence * static_cast<double>(length_);
-  const double seconds =
-      std::chrono::duration<double>(Clock::now() - start_).count();
   const auto& all = input_->totals();
   // Of a pipe only the running sequence is known.
   bar_->Update(
       all ? tokens / static_cast<double>(all->bases) : of_sequence,
       fmt::format("{}, {:.0f} bases/s", Count(totals_.sequences, "sequence"),
-                  tokens / seconds));
+                  tokens / watch_.Seconds()));
   return true;
 }
 
@@ -249,8 +246,7 @@ Status Run::All() {
 }
 
 std::string Run::Summary() const {
-  const double seconds =
-      std::chrono::duration<double>(Clock::now() - start_).count();
+  const double seconds = watch_.Seconds();
   const double total = totals_.logprob.Value();
   std::string text =
       fmt::format("{}, {}, {} scored{} in {:.2f} s, {:.0f} bases/s\n",
@@ -280,7 +276,7 @@ int Score(const ScoreArguments& arguments) {
     if (!note.empty()) Say("lcsm: note: {}\n", note);
     Say("{}", run.Summary());
   }
-  return Answer(OkStatus());
+  return kExitOk;
 }
 
 }  // namespace

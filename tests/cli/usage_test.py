@@ -9,7 +9,7 @@ import unittest
 import harness
 from harness import CliTest, golden
 
-COMMANDS = ("generate", "logits", "inspect", "convert", "plan", "score", "variants", "classify")
+COMMANDS = ("generate", "logits", "inspect", "convert", "plan", "score", "embed", "variants", "classify")
 
 
 class Usage(CliTest):
@@ -30,6 +30,7 @@ class Usage(CliTest):
         shutil.copy(golden("hyenadna-tiny-1k-ckpt/config.json"), self.tmp)
         with open(self.path("genome.fa.gz"), "wb") as file:
             file.write(gzip.compress(b">chr\n" + b"ACGGT" * 2000))
+        self.write("genes.fa", ">a\nATGAAACGCATTAGC\n>b\nATGCCC\n")
         examples = []
         for args in (["--help"], *([c, "--help"] for c in COMMANDS)):
             footer = self.ok(*args).stdout.decode().split("Example", 1)[1]

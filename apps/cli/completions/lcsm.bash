@@ -4,7 +4,7 @@ _lcsm() {
   local execution="--method --tau --schedule --latency --plan --memory-limit --threads"
   COMPREPLY=()
   if [ "$COMP_CWORD" -eq 1 ]; then
-    COMPREPLY=($(compgen -W "generate logits score inspect convert plan variants classify bench --help --version" -- "$cur"))
+    COMPREPLY=($(compgen -W "generate logits score embed inspect convert plan variants classify bench --help --version" -- "$cur"))
     return
   fi
   # A flag there, a file in bench.
@@ -24,7 +24,12 @@ _lcsm() {
       return ;;
     --strand) COMPREPLY=($(compgen -W "forward both" -- "$cur")); return ;;
     --reduce) COMPREPLY=($(compgen -W "sum mean" -- "$cur")); return ;;
-    --pooling) COMPREPLY=($(compgen -W "usual last first pool sum" -- "$cur")); return ;;
+    --pooling)
+      case ${COMP_WORDS[1]} in
+        embed) COMPREPLY=($(compgen -W "mean last none" -- "$cur")) ;;
+        *) COMPREPLY=($(compgen -W "usual last first pool sum" -- "$cur")) ;;
+      esac
+      return ;;
     --special-tokens) COMPREPLY=($(compgen -W "usual none sep cls-sep" -- "$cur")); return ;;
     --place) COMPREPLY=($(compgen -W "middle 7/8" -- "$cur")); return ;;
     --on-mismatch) COMPREPLY=($(compgen -W "error skip" -- "$cur")); return ;;
@@ -58,6 +63,12 @@ _lcsm() {
       case $cur in
         -*) COMPREPLY=($(compgen -W "--model --weights --regions --strand --window --stride --output --format --per-token
           --reduce --comments --quiet --help $execution" -- "$cur")) ;;
+        *) COMPREPLY=($(compgen -f -- "$cur")) ;;
+      esac ;;
+    embed)
+      case $cur in
+        -*) COMPREPLY=($(compgen -W "--model --weights --output --layer --pooling --regions --strand --quiet --help
+          $execution" -- "$cur")) ;;
         *) COMPREPLY=($(compgen -f -- "$cur")) ;;
       esac ;;
     inspect) COMPREPLY=($(compgen -W "--model --weights --length --json --help $execution" -- "$cur")) ;;

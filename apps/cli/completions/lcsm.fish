@@ -7,11 +7,12 @@ function __lcsm_models
     __fish_complete_directories
 end
 
-set -l commands generate logits score inspect convert plan variants classify bench
+set -l commands generate logits score embed inspect convert plan variants classify bench
 complete -c lcsm -f
 complete -c lcsm -n "not __fish_seen_subcommand_from $commands" -a generate -d 'Continue a prompt'
 complete -c lcsm -n "not __fish_seen_subcommand_from $commands" -a logits -d 'Write the logits of given tokens'
 complete -c lcsm -n "not __fish_seen_subcommand_from $commands" -a score -d 'Score sequences'
+complete -c lcsm -n "not __fish_seen_subcommand_from $commands" -a embed -d 'Write vectors of sequences'
 complete -c lcsm -n "not __fish_seen_subcommand_from $commands" -a inspect -d 'Show what a model is'
 complete -c lcsm -n "not __fish_seen_subcommand_from $commands" -a convert -d 'Turn a checkpoint into a model folder'
 complete -c lcsm -n "not __fish_seen_subcommand_from $commands" -a variants -d 'Score variants'
@@ -22,7 +23,7 @@ complete -c lcsm -n "not __fish_seen_subcommand_from $commands" -a bench -d 'Mea
 complete -c lcsm -n '__fish_seen_subcommand_from bench' -x -a 'mixer tiles model latency pool paper'
 complete -c lcsm -l help -d 'Show the options'
 
-set -l runs '__fish_seen_subcommand_from generate logits score inspect plan variants classify'
+set -l runs '__fish_seen_subcommand_from generate logits score embed inspect plan variants classify'
 complete -c lcsm -n "$runs" -l model -x -a '(__lcsm_models)' -d 'Model folder or name'
 complete -c lcsm -n "$runs" -l weights -x -a 'f32 bf16 int8' -d 'Matrices in memory'
 complete -c lcsm -n "$runs" -l method -x -a 'planned paper lazy eager futurefill gardner' -d 'Way of convolving'
@@ -85,6 +86,15 @@ complete -c lcsm -n $score -l per-token -r -F -d 'Where a line a base goes'
 complete -c lcsm -n $score -l reduce -x -a 'sum mean' -d 'What is called the score'
 complete -c lcsm -n $score -l comments -d 'Begin with program, model, settings'
 complete -c lcsm -n $score -l quiet -d 'No summary, notes or progress'
+
+set -l embed '__fish_seen_subcommand_from embed'
+complete -c lcsm -n $embed -F
+complete -c lcsm -n $embed -l output -r -F -d 'Where vectors go (.npy, .npz)'
+complete -c lcsm -n $embed -l layer -x -d 'After so many blocks'
+complete -c lcsm -n $embed -l pooling -x -a 'mean last none' -d 'What becomes of positions'
+complete -c lcsm -n $embed -l regions -r -F -d 'Only these regions (BED)'
+complete -c lcsm -n $embed -l strand -x -a 'forward both' -d 'Forward, or the mean of both'
+complete -c lcsm -n $embed -l quiet -d 'No summary, notes or progress'
 
 set -l inspect '__fish_seen_subcommand_from inspect'
 complete -c lcsm -n $inspect -l length -x -d 'Foretell the memory at this length'
