@@ -5,18 +5,16 @@
 
 #include <chrono>
 #include <memory>
-#include <random>
 #include <string>
 #include <utility>
 #include <vector>
 
-#include "api/allowed_ids.h"
-#include "base/cpu_info.h"
 #include "base/thread_pool.h"
 #include "command.h"
 #include "dry_run.h"
 #include "exit_codes.h"
 #include "generate_options.h"
+#include "generate_setup.h"
 #include "interrupt.h"
 #include "io/atomic_file.h"
 #include "io/tokenizer.h"
@@ -34,14 +32,6 @@ using Clock = std::chrono::steady_clock;
 
 double SecondsSince(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
-}
-
-// Short, so that a person can type it again.
-uint64_t DrawSeed() { return std::random_device()() % 1'000'000; }
-
-void Note(const GenerateArguments& arguments, const std::string& sentence) {
-  if (arguments.quiet || sentence.empty()) return;
-  Say("lcsm: note: {}\n", sentence);
 }
 
 // A prompt from here on is taken in layer by layer, and memory is set aside for
@@ -64,66 +54,6 @@ struct Setup {
   double load_seconds = 0, prepare_seconds = 0;
 };
 
-Status CheckLength(const GenerateArguments& arguments, const Setup& setup) {
-  const size_t limit = setup.loaded.model->info().max_length;
-  const size_t prompt = setup.prompt.ids.size();
-  // The last token is generated but never taken in.
-  if (prompt <= limit && arguments.max_new_tokens - 1 <= limit - prompt) {
-    return OkStatus();
-  }
-  return InvalidInput(fmt::format(
-      "{} and --max-new-tokens {} do not fit the model {}, which takes {} "
-      "positions, expected {}",
-      Count(prompt, "prompt token"), arguments.max_new_tokens,
-      setup.settings.model, limit,
-      prompt > limit
-          ? "a shorter prompt"
-          : fmt::format("at most {} new tokens here", limit - prompt + 1)));
-}
-
-RunSettings MakeSettings(const GenerateArguments& arguments,
-                         const Setup& setup) {
-  RunSettings settings;
-  settings.model = setup.loaded.model->info().name;
-  settings.format = arguments.format;
-  settings.logprobs = arguments.logprobs;
-  settings.seed = arguments.seed ? *arguments.seed : DrawSeed();
-  settings.temperature = arguments.temperature;
-  settings.top_k = arguments.top_k;
-  settings.top_p = arguments.top_p;
-  settings.min_p = arguments.min_p;
-  settings.prompt = setup.prompt.text;
-  settings.prompt_tokens = setup.prompt.ids.size();
-  return settings;
-}
-
-StatusOr<GenerateOptions> MakeGenerateOptions(
-    const GenerateArguments& arguments, const Setup& setup) {
-  GenerateOptions options;
-  options.max_new_tokens = arguments.max_new_tokens;
-  options.sampler = {arguments.temperature, arguments.top_k, arguments.top_p,
-                     arguments.min_p, setup.settings.seed};
-  options.stop = arguments.stop;
-  options.stop_at_eos = arguments.stop_at_eos;
-  options.logprobs = arguments.logprobs;
-  options.ends_sequence = true;
-  options.cancel = &InterruptFlag();
-  if (arguments.allow) {
-    if (setup.tokenizer == nullptr) {
-      return InvalidInput(
-          fmt::format("--allow: the model {} has no tokenizer to say which "
-                      "tokens these characters are",
-                      setup.settings.model));
-    }
-    auto allowed = api::AllowedIds(*setup.tokenizer, *arguments.allow);
-    if (!allowed.ok()) {
-      return InvalidInput("--allow: " + allowed.status().message());
-    }
-    options.allowed = std::move(allowed).value();
-  }
-  return options;
-}
-
 StatusOr<PrepareOptions> ToPrepare(const GenerateArguments& arguments,
                                    size_t prompt) {
   // The last token is generated but never taken in.
@@ -135,8 +65,9 @@ StatusOr<PrepareOptions> ToPrepare(const GenerateArguments& arguments,
 }
 
 Status PrepareToRun(const GenerateArguments& arguments, Setup* setup) {
-  LCSM_ASSIGN_OR_RETURN(const GenerateOptions options,
-                        MakeGenerateOptions(arguments, *setup));
+  LCSM_ASSIGN_OR_RETURN(
+      const GenerateOptions options,
+      MakeGenerateOptions(arguments, setup->tokenizer.get(), setup->settings));
   const Clock::time_point start = Clock::now();
   setup->pool = std::make_unique<ThreadPool>(arguments.execution.threads);
   LCSM_ASSIGN_OR_RETURN(const PrepareOptions prepare,
@@ -184,8 +115,12 @@ Status MakeSetup(const GenerateArguments& arguments, Output& out,
   LCSM_ASSIGN_OR_RETURN(
       setup->prompt,
       ReadPrompt(arguments, info, setup->tokenizer.get(), why_none));
-  setup->settings = MakeSettings(arguments, *setup);
-  LCSM_RETURN_IF_ERROR(CheckLength(arguments, *setup));
+  setup->settings = MakeSettings(arguments, info);
+  setup->settings.prompt = setup->prompt.text;
+  setup->settings.prompt_tokens = setup->prompt.ids.size();
+  LCSM_RETURN_IF_ERROR(
+      CheckLength(arguments, info, setup->prompt.ids.size(),
+                  Count(setup->prompt.ids.size(), "prompt token")));
   LCSM_ASSIGN_OR_RETURN(
       setup->writer,
       MakeSampleWriter(setup->settings, setup->tokenizer.get(), out));
@@ -288,37 +223,24 @@ class Run {
   std::string finish_;
 };
 
-RunFigures MakeFigures(const GenerateArguments& arguments, const Setup& setup,
-                       const Run& run) {
-  const GenerateFigures& g = setup.generator->figures();
-  RunFigures figures;
-  figures.model = setup.settings.model;
-  figures.method = arguments.execution.method;
-  figures.tau =
-      arguments.execution.tau.empty() ? "hybrid" : arguments.execution.tau;
-  figures.schedule = arguments.execution.schedule;
+RunFigures FiguresOf(const GenerateArguments& arguments, const Setup& setup,
+                     const Run& run) {
+  RunFigures figures =
+      MakeFigures(arguments, setup.settings, setup.loaded.model->info(),
+                  setup.pool->NumThreads());
   figures.plan = setup.prepared->plan().Print();
-  figures.weights = setup.loaded.model->info().weight_format;
-  figures.simd_target = SimdTarget();
-  figures.threads = setup.pool->NumThreads();
-  figures.seed = setup.settings.seed;
   figures.samples = run.samples();
   figures.prompt_tokens = setup.settings.prompt_tokens;
   figures.finish_reason = run.finish();
   figures.tokens = run.tokens();
   figures.load_seconds = setup.load_seconds;
   figures.prepare_seconds = setup.prepare_seconds;
-  figures.prefill_seconds = g.prefill_seconds;
-  figures.seconds = g.seconds;
-  figures.token_ms = g.token_ms;
-  figures.mixer_seconds = g.mixer_seconds;
-  figures.block_seconds = g.block_seconds;
-  figures.head_seconds = g.head_seconds;
-  figures.sampler_seconds = g.sampler_seconds;
+  AddFigures(setup.generator->figures(), &figures);
   return figures;
 }
 
 int Generate(const GenerateArguments& arguments) {
+  if (arguments.prompt_fasta) return GenerateFromFasta(arguments);
   Output out;
   Setup setup;
   Status status = MakeSetup(arguments, out, &setup);
@@ -328,7 +250,7 @@ int Generate(const GenerateArguments& arguments) {
   status = run.All();
   if (!status.ok()) return Fail(status);
 
-  const RunFigures figures = MakeFigures(arguments, setup, run);
+  const RunFigures figures = FiguresOf(arguments, setup, run);
   Note(arguments, setup.writer->Note());
   // A reader that left wants no more words either.
   if (!arguments.quiet && !out.reader_gone()) {

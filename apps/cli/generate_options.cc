@@ -21,8 +21,15 @@ void AddPromptOptions(CLI::App& app, GenerateArguments& a) {
                      "A file of whitespace-separated token ids; - is stdin")
           ->type_name("FILE")
           ->group(group);
-  text->excludes(file)->excludes(tokens);
-  file->excludes(tokens);
+  CLI::Option* fasta =
+      app.add_option("--prompt-fasta", a.prompt_fasta,
+                     "Continue each sequence of a FASTA file, plain or gzip; - "
+                     "is stdin")
+          ->type_name("FILE")
+          ->group(group);
+  text->excludes(file)->excludes(tokens)->excludes(fasta);
+  file->excludes(tokens)->excludes(fasta);
+  tokens->excludes(fasta);
   app.add_flag("--fold-case", a.fold_case,
                "Read lower-case DNA in the prompt as upper case")
       ->group(group);
@@ -131,6 +138,12 @@ std::string CheckArguments(const GenerateArguments& a) {
   }
   if (a.allow && a.allow->empty()) {
     return "--allow is empty, expected the characters to generate";
+  }
+  if (a.prompt_fasta && a.dry_run) {
+    return "--dry-run tells of one prompt, and --prompt-fasta has any number";
+  }
+  if (a.prompt_fasta && a.fold_case) {
+    return "--fold-case is what --prompt-fasta does anyway";
   }
   return CheckExecution(a.execution);
 }

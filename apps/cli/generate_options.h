@@ -16,10 +16,11 @@ struct GenerateArguments {
   ModelOption model;
   ExecutionOptions execution;
 
-  // At most one of the three; none means the model's own default.
+  // At most one of the four; none means the model's own default.
   std::optional<std::string> prompt;
   std::optional<std::string> prompt_file;
   std::optional<std::string> prompt_tokens;
+  std::optional<std::string> prompt_fasta;
   bool fold_case = false;
 
   size_t max_new_tokens = 256;

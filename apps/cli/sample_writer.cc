@@ -11,12 +11,20 @@ namespace {
 
 constexpr size_t kFastaColumns = 60;
 
+void PromptOf(std::string_view record, std::string_view bases,
+              RunSettings* settings) {
+  settings->record = record;
+  settings->prompt = bases;
+  settings->prompt_tokens = bases.size();
+}
+
 // The bytes as they come, so that a reader sees a character the moment it is
 // there; one line end closes each sample.
 class TextWriter final : public SampleWriter {
  public:
   explicit TextWriter(Output& out) : out_(out) {}
 
+  void SetPrompt(std::string_view, std::string_view) override {}
   Status Begin(size_t) override { return OkStatus(); }
   Status Token(int32_t) override { return OkStatus(); }
   Status Text(std::string_view text) override { return out_.Write(text); }
@@ -30,6 +38,7 @@ class TokensWriter final : public SampleWriter {
  public:
   explicit TokensWriter(Output& out) : out_(out) {}
 
+  void SetPrompt(std::string_view, std::string_view) override {}
   Status Begin(size_t) override {
     first_ = true;
     return OkStatus();
@@ -53,14 +62,18 @@ class FastaWriter final : public SampleWriter {
               Output& out)
       : settings_(settings), tokenizer_(tokenizer), out_(out) {}
 
+  void SetPrompt(std::string_view record, std::string_view bases) override {
+    PromptOf(record, bases, &settings_);
+  }
   Status Begin(size_t sample) override {
     line_.clear();
     const RunSettings& s = settings_;
     return out_.Write(fmt::format(
-        ">sample_{} model={} seed={} temperature={:g} top_k={} top_p={:g} "
+        ">{}sample_{} model={} seed={} temperature={:g} top_k={} top_p={:g} "
         "min_p={:g} prompt_tokens={} lcsm={}\n",
-        sample + 1, s.model, s.seed, s.temperature, s.top_k, s.top_p, s.min_p,
-        s.prompt_tokens, LCSM_VERSION));
+        s.record.empty() ? "" : s.record + "_", sample + 1, s.model, s.seed,
+        s.temperature, s.top_k, s.top_p, s.min_p, s.prompt_tokens,
+        LCSM_VERSION));
   }
 
   // One letter a token, so that places in the file are places in the sequence;
@@ -95,7 +108,7 @@ class FastaWriter final : public SampleWriter {
     return status;
   }
 
-  const RunSettings settings_;
+  RunSettings settings_;
   const io::Tokenizer& tokenizer_;
   Output& out_;
   std::string line_;
@@ -107,17 +120,20 @@ class JsonlWriter final : public SampleWriter {
   JsonlWriter(const RunSettings& settings, Output& out)
       : settings_(settings), out_(out) {}
 
+  void SetPrompt(std::string_view record, std::string_view bases) override {
+    PromptOf(record, bases, &settings_);
+  }
   Status Begin(size_t) override { return OkStatus(); }
   Status Token(int32_t) override { return OkStatus(); }
   Status Text(std::string_view) override { return OkStatus(); }
 
   Status End(const SampleRecord& record) override {
-    nlohmann::ordered_json json = {
-        {"sample", record.sample},
-        {"prompt", settings_.prompt},
-        {"text", record.text},
-        {"tokens", record.tokens},
-    };
+    nlohmann::ordered_json json;
+    if (!settings_.record.empty()) json["record"] = settings_.record;
+    json["sample"] = record.sample;
+    json["prompt"] = settings_.prompt;
+    json["text"] = record.text;
+    json["tokens"] = record.tokens;
     if (settings_.logprobs) json["logprobs"] = record.logprobs;
     json["finish_reason"] = record.finish_reason;
     json["seed"] = settings_.seed;
@@ -133,7 +149,7 @@ class JsonlWriter final : public SampleWriter {
   }
 
  private:
-  const RunSettings settings_;
+  RunSettings settings_;
   Output& out_;
 };
 

@@ -27,6 +27,7 @@ struct RunSettings {
   double min_p = 0;
   std::string prompt;
   size_t prompt_tokens = 0;
+  std::string record;  // The FASTA record that is the prompt, or empty.
 };
 
 struct SampleRecord {
@@ -42,6 +43,8 @@ struct SampleRecord {
 class SampleWriter {
  public:
   virtual ~SampleWriter() = default;
+  // Samples from now on continue this record.
+  virtual void SetPrompt(std::string_view record, std::string_view bases) = 0;
   virtual Status Begin(size_t sample) = 0;
   // A token that is part of the sample for good, and the text that has become
   // certain with it (none while it may yet turn out to begin a stop text).

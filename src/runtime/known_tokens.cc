@@ -37,6 +37,7 @@ StatusOr<ModelState*> KnownTokenStates::For(size_t positions) {
                    [&](const Entry& e) { return e.horizon == horizon; });
   if (found != entries_.end()) {
     found->state->Reset();
+    last_ = found->prepared.get();
     return found->state.get();
   }
   if (horizon > kMaxKept) {  // Before the new one asks for memory.
@@ -50,6 +51,7 @@ StatusOr<ModelState*> KnownTokenStates::For(size_t positions) {
   LCSM_ASSIGN_OR_RETURN(entry.prepared,
                         model_.Prepare(options, pool_, progress_));
   LCSM_ASSIGN_OR_RETURN(entry.state, entry.prepared->NewState(pool_));
+  last_ = entry.prepared.get();
   entries_.push_back(std::move(entry));
   return entries_.back().state.get();
 }

@@ -32,6 +32,9 @@ class KnownTokenStates {
   // Errors: more than the model takes, memory, kCancelled.
   StatusOr<ModelState*> For(size_t positions);
 
+  // That of the last state. Precondition: there was one.
+  const PreparedModel& prepared() const { return *last_; }
+
   // What For makes room for.
   static size_t Horizon(size_t positions, size_t max_length);
 
@@ -47,6 +50,7 @@ class KnownTokenStates {
   PrepareOptions options_;
   ModelState::Progress progress_;
   std::vector<Entry> entries_;
+  const PreparedModel* last_ = nullptr;
 };
 
 }  // namespace lcsm

@@ -158,6 +158,73 @@ class Prompts(CliTest):
         self.assertEqual(done.stdout, self.ok(*base, "--prompt", "ACGTACGG").stdout)
 
 
+class FastaPrompts(CliTest):
+    RECORDS = (("chr1", "ACGTACGGTTAC"), ("b", "TTTTGACA" * 50), ("c", "A"), ("d", "GATTACA" * 40))
+
+    def file(self, records=RECORDS, name="p.fa"):
+        return self.write(name, "".join(f">{name} words\n{sequence[:7]}\n{sequence[7:]}\n" for name, sequence in records))
+
+    def base(self, *args):
+        return ["generate", "--model", self.dna_model, "--max-new-tokens", 30, "--seed", 9, *args]
+
+    def test_each_record_is_continued(self):
+        done = self.ok(*self.base("--prompt-fasta", self.file(), "--format", "tokens"))
+        got = ids(done)
+        self.assertEqual([len(line) for line in got], [30] * 4)
+        self.assertEqual(done.stdout, self.ok(*self.base("--prompt-fasta", self.file(), "--format", "tokens", "--threads",
+                                                         1)).stdout)
+        # The first record's samples are those of the same prompt by itself.
+        self.assertEqual(got[0], ids(self.ok(*self.base("--prompt", self.RECORDS[0][1], "--format", "tokens")))[0])
+        # Equal prompts do not go on in the same way.
+        twice = ids(self.ok(*self.base("--prompt-fasta", self.file([self.RECORDS[0]] * 2), "--format", "tokens")))
+        self.assertEqual(twice[0], got[0])
+        self.assertNotEqual(twice[0], twice[1])
+
+    def test_greedy_depends_on_the_record_alone(self):
+        greedy = self.base("--format", "tokens", "--temperature", 0)
+        want = ids(self.ok(*greedy, "--prompt-fasta", self.file()))
+        self.assertEqual(ids(self.ok(*greedy, "--prompt-fasta", self.file(self.RECORDS[::-1]))), want[::-1])
+        for (name, sequence), line in zip(self.RECORDS, want):
+            self.assertEqual(ids(self.ok(*greedy, "--prompt", sequence)), [line], name)
+
+    def test_fasta_and_jsonl(self):
+        base = self.base("--prompt-fasta", self.file(), "--num-samples", 2, "--allow", "ACGT")
+        fasta = self.ok(*base, "--format", "fasta").stdout.decode()
+        headers = [line for line in fasta.splitlines() if line.startswith(">")]
+        self.assertEqual([header.split()[0] for header in headers],
+                         [f">{name}_sample_{k}" for name, _ in self.RECORDS for k in (1, 2)])
+        for part in ("model=", "seed=9", "temperature=1", "prompt_tokens=12", "lcsm="):
+            self.assertIn(part, headers[0])
+        records = [json.loads(line) for line in self.ok(*base, "--format", "jsonl").stdout.splitlines()]
+        self.assertEqual([(r["record"], r["sample"], r["prompt"]) for r in records],
+                         [(name, k, sequence) for name, sequence in self.RECORDS for k in (0, 1)])
+        self.assertEqual("".join(r["text"] for r in records),
+                         "".join(line for line in fasta.splitlines() if not line.startswith(">")))
+        # Which sample it is says nothing about how many there are.
+        one = self.ok(*self.base("--prompt-fasta", self.file(), "--allow", "ACGT", "--format", "jsonl"))
+        self.assertEqual([json.loads(line)["text"] for line in one.stdout.splitlines()],
+                         [r["text"] for r in records[::2]])
+
+    def test_pipe_notes_and_stats(self):
+        done = self.ok(*self.base("--prompt-fasta", "-", "--format", "fasta", "--stats", "s.json"),
+                       stdin=b">x\nacgu\nRA\n>y\nC\n")
+        self.assertIn(b"lower case read as upper case: 4; U read as T: 1; IUPAC codes read as N: R 1", done.stderr)
+        self.assertIn(b"2 records", done.stderr)
+        with open(self.path("s.json")) as file:
+            stats = json.load(file)
+        self.assertEqual((stats["tokens"], stats["samples"], stats["prompt_tokens"]), (60, 2, 7))
+        self.assertEqual(self.ok(*self.base("--prompt-fasta", self.file(), "--quiet")).stderr, b"")
+
+    def test_wrong(self):
+        file = self.file([("short", "ACGT"), ("long", "ACGTA" * 200)])
+        self.fails(1, *self.base("--prompt-fasta", file),
+                   says=['record "long" (line 4) with its 1 000 bases', "at most 27 new tokens"])
+        self.fails(1, *self.base("--prompt-fasta", self.write("bad.fa", ">a\nAC\n>b\nA-\n")), says='column 2 has "-"')
+        for extra in (["--prompt", "A"], ["--prompt-file", "p"], ["--prompt-tokens", "p"], ["--dry-run"],
+                      ["--fold-case"]):
+            self.fails(2, *self.base("--prompt-fasta", file, *extra))
+
+
 class Formats(CliTest):
     def base(self, *args):
         return ["generate", "--model", self.dna_model, "--prompt", "ACGT", "--max-new-tokens", 130, "--seed", 9, *args]

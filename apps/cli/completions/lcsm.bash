@@ -43,7 +43,7 @@ _lcsm() {
       done
       COMPREPLY=($(compgen -W "$names" -- "$cur") $(compgen -d -- "$cur"))
       return ;;
-    --prompt-file|--prompt-tokens|--tokens|--stats|--config|--json|--svg|--plan|--save|--regions|--per-token|--reference|--vcf) COMPREPLY=($(compgen -f -- "$cur")); return ;;
+    --prompt-file|--prompt-tokens|--prompt-fasta|--tokens|--stats|--config|--json|--svg|--plan|--save|--regions|--per-token|--reference|--vcf) COMPREPLY=($(compgen -f -- "$cur")); return ;;
     --output)
       if [ "${COMP_WORDS[1]}" = convert ]; then
         COMPREPLY=($(compgen -d -- "$cur"))
@@ -55,7 +55,7 @@ _lcsm() {
       return ;;
   esac
   case ${COMP_WORDS[1]} in
-    generate) COMPREPLY=($(compgen -W "--model --weights --prompt --prompt-file --prompt-tokens --fold-case
+    generate) COMPREPLY=($(compgen -W "--model --weights --prompt --prompt-file --prompt-tokens --prompt-fasta --fold-case
       --max-new-tokens --stop --stop-at-eos --temperature --top-k --top-p --min-p --seed --allow
       --num-samples --format --logprobs --stats --dry-run --quiet --help $execution" -- "$cur")) ;;
     logits) COMPREPLY=($(compgen -W "--model --weights --tokens --output --step --quiet --help $execution" -- "$cur")) ;;
