@@ -298,7 +298,7 @@ Status Genome::Hold(TextSource& fasta) {
 }
 
 std::optional<size_t> Genome::Find(std::string_view name) const {
-  const auto find = [this](std::string key) -> std::optional<size_t> {
+  const auto find = [this](const std::string& key) -> std::optional<size_t> {
     const auto found = by_name_.find(key);
     if (found == by_name_.end()) return std::nullopt;
     return found->second;

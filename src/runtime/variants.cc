@@ -38,7 +38,7 @@ StatusOr<NucleotideIds> NucleotideIds::Find(const io::Tokenizer& tokenizer) {
           "model of DNA",
           tokenizer.name(), base));
     }
-    ids.ids_[static_cast<size_t>(base)] = one.ids.front();
+    ids.ids_[static_cast<unsigned char>(base)] = one.ids.front();
   }
   return ids;
 }
@@ -53,7 +53,7 @@ std::vector<int32_t> NucleotideIds::Encode(
 void NucleotideIds::Encode(std::string_view folded_bases,
                            std::span<int32_t> tokens) const {
   for (size_t i = 0; i < tokens.size(); ++i) {
-    tokens[i] = ids_[static_cast<size_t>(folded_bases[i])];
+    tokens[i] = ids_[static_cast<unsigned char>(folded_bases[i])];
   }
 }
 
