@@ -10,7 +10,7 @@ packages=""
 for set in "$@"; do
   case $set in
     build) packages="$packages g++ cmake ninja-build pkg-config libhwy-dev libfmt-dev
-             nlohmann-json3-dev libcli11-dev libzip-dev zlib1g-dev libkissfft-dev" ;;
+             nlohmann-json3-dev libcli11-dev libzip-dev zlib1g-dev libxxhash-dev libkissfft-dev" ;;
     test) packages="$packages libgtest-dev libgmock-dev python3" ;;
     lint) packages="$packages git clang-format-14 python3" ;;
     tidy) packages="$packages git clang-format-14 clang-tidy-14 python3" ;;

@@ -12,7 +12,7 @@ cd "$(dirname "$0")/.."
 jobs=${1:-$(nproc)}
 sysroot=$PWD/build/neon/sysroot
 packages="libhwy-dev libhwy1 libfmt-dev libfmt9 nlohmann-json3-dev libcli11-dev libzip-dev libzip4 zlib1g-dev zlib1g
-  libbz2-1.0 libssl3 libkissfft-dev libkissfft-float131 libgtest-dev libgmock-dev googletest"
+  libbz2-1.0 libssl3 libxxhash-dev libkissfft-dev libkissfft-float131 libgtest-dev libgmock-dev googletest"
 
 # A state of its own makes apt think of an arm64 machine without any packages.
 fetch() {

@@ -14,6 +14,7 @@
 #include "dry_run.h"
 #include "exit_codes.h"
 #include "generate_options.h"
+#include "generate_session.h"
 #include "generate_setup.h"
 #include "interrupt.h"
 #include "io/atomic_file.h"
@@ -21,6 +22,7 @@
 #include "progress.h"
 #include "prompt.h"
 #include "runtime/generator.h"
+#include "runtime/session_file.h"
 #include "sample_writer.h"
 #include "stats.h"
 #include "terminal.h"
@@ -47,6 +49,7 @@ struct Setup {
   Prompt prompt;
   RunSettings settings;
   std::unique_ptr<SampleWriter> writer;
+  std::unique_ptr<OpenedSession> session;  // Of --resume.
   std::unique_ptr<ThreadPool> pool;
   std::shared_ptr<const PreparedModel> prepared;
   std::unique_ptr<ModelState> state;
@@ -55,7 +58,14 @@ struct Setup {
 };
 
 StatusOr<PrepareOptions> ToPrepare(const GenerateArguments& arguments,
-                                   size_t prompt) {
+                                   const Setup& setup) {
+  if (setup.session != nullptr) {
+    LCSM_ASSIGN_OR_RETURN(
+        PrepareOptions prepare,
+        ToPrepareOptions(arguments.execution, setup.session->record.horizon));
+    return setup.session->ToPrepareOptions(std::move(prepare.plan));
+  }
+  const size_t prompt = setup.prompt.ids.size();
   // The last token is generated but never taken in.
   const size_t steps = arguments.max_new_tokens - 1;
   LCSM_ASSIGN_OR_RETURN(PrepareOptions prepare,
@@ -66,12 +76,15 @@ StatusOr<PrepareOptions> ToPrepare(const GenerateArguments& arguments,
 
 Status PrepareToRun(const GenerateArguments& arguments, Setup* setup) {
   LCSM_ASSIGN_OR_RETURN(
-      const GenerateOptions options,
+      GenerateOptions options,
       MakeGenerateOptions(arguments, setup->tokenizer.get(), setup->settings));
+  if (setup->session != nullptr) {
+    options.allowed = setup->session->record.options.allowed;
+  }
   const Clock::time_point start = Clock::now();
   setup->pool = std::make_unique<ThreadPool>(arguments.execution.threads);
   LCSM_ASSIGN_OR_RETURN(const PrepareOptions prepare,
-                        ToPrepare(arguments, setup->prompt.ids.size()));
+                        ToPrepare(arguments, *setup));
   Progress progress("evaluating filters", arguments.quiet);
   LCSM_ASSIGN_OR_RETURN(setup->prepared,
                         setup->loaded.model->Prepare(prepare, *setup->pool,
@@ -80,6 +93,9 @@ Status PrepareToRun(const GenerateArguments& arguments, Setup* setup) {
                                                        return !Interrupted();
                                                      }));
   LCSM_ASSIGN_OR_RETURN(setup->state, setup->prepared->NewState(*setup->pool));
+  if (setup->session != nullptr) {
+    LCSM_RETURN_IF_ERROR(setup->session->Load(*setup->state));
+  }
   LCSM_ASSIGN_OR_RETURN(setup->generator,
                         Generator::Create(*setup->loaded.model, *setup->state,
                                           setup->tokenizer.get(), options));
@@ -91,7 +107,7 @@ Status PrepareToRun(const GenerateArguments& arguments, Setup* setup) {
 Status TellOnly(const GenerateArguments& arguments, const Setup& setup,
                 Output& out) {
   LCSM_ASSIGN_OR_RETURN(const PrepareOptions prepare,
-                        ToPrepare(arguments, setup.prompt.ids.size()));
+                        ToPrepare(arguments, setup));
   LCSM_ASSIGN_OR_RETURN(
       const std::string text,
       DryRun(*setup.loaded.model, prepare, arguments.num_samples));
@@ -99,8 +115,34 @@ Status TellOnly(const GenerateArguments& arguments, const Setup& setup,
   return out.Flush();
 }
 
-Status MakeSetup(const GenerateArguments& arguments, Output& out,
-                 Setup* setup) {
+// From the options, or the session that is gone on with.
+Status FindPrompt(const GenerateArguments& arguments, const Status& why_none,
+                  Setup* setup) {
+  const io::Tokenizer* const tokenizer = setup->tokenizer.get();
+  const bool given =
+      arguments.prompt || arguments.prompt_file || arguments.prompt_tokens;
+  std::optional<Prompt> prompt;
+  if (given || setup->session == nullptr) {
+    LCSM_ASSIGN_OR_RETURN(
+        prompt, ReadPrompt(arguments, setup->loaded.model->info(), tokenizer,
+                           why_none));
+  }
+  if (setup->session != nullptr) {
+    LCSM_ASSIGN_OR_RETURN(
+        prompt, ResumedPrompt(arguments, *setup->session, prompt, tokenizer));
+  }
+  setup->prompt = std::move(*prompt);
+  return OkStatus();
+}
+
+Status MakeSetup(GenerateArguments& arguments, Output& out, Setup* setup) {
+  if (arguments.resume) {
+    LCSM_ASSIGN_OR_RETURN(setup->session, OpenToResume(arguments));
+  }
+  if (arguments.save_session) {
+    LCSM_RETURN_IF_ERROR(
+        io::AtomicFile::Create(*arguments.save_session).status());
+  }
   if (arguments.stats) {
     // Better to know that it cannot be written now than after the last token.
     LCSM_RETURN_IF_ERROR(io::AtomicFile::Create(*arguments.stats).status());
@@ -112,15 +154,19 @@ Status MakeSetup(const GenerateArguments& arguments, Output& out,
   auto tokenizer = io::LoadTokenizer(setup->loaded.folder, info.vocab);
   const Status why_none = tokenizer.status();
   if (tokenizer.ok()) setup->tokenizer = std::move(tokenizer).value();
-  LCSM_ASSIGN_OR_RETURN(
-      setup->prompt,
-      ReadPrompt(arguments, info, setup->tokenizer.get(), why_none));
+  if (setup->session != nullptr) {
+    LCSM_RETURN_IF_ERROR(setup->session->Check(info));
+  }
+  LCSM_RETURN_IF_ERROR(FindPrompt(arguments, why_none, setup));
   setup->settings = MakeSettings(arguments, info);
   setup->settings.prompt = setup->prompt.text;
   setup->settings.prompt_tokens = setup->prompt.ids.size();
-  LCSM_RETURN_IF_ERROR(
-      CheckLength(arguments, info, setup->prompt.ids.size(),
-                  Count(setup->prompt.ids.size(), "prompt token")));
+  // A session knows its own room.
+  if (setup->session == nullptr) {
+    LCSM_RETURN_IF_ERROR(
+        CheckLength(arguments, info, setup->prompt.ids.size(),
+                    Count(setup->prompt.ids.size(), "prompt token")));
+  }
   LCSM_ASSIGN_OR_RETURN(
       setup->writer,
       MakeSampleWriter(setup->settings, setup->tokenizer.get(), out));
@@ -169,14 +215,17 @@ class Run {
         LCSM_RETURN_IF_ERROR(setup_.writer->Begin(k));
       }
       ++tokens_;
+      if (arguments_.save_every != 0 && tokens_ % arguments_.save_every == 0) {
+        LCSM_RETURN_IF_ERROR(Save());
+      }
       if (bar_.Due()) ShowProgress();
       return Checked(setup_.writer->Token(id));
     };
     hooks.on_text = [&](std::string_view text) {
       return Checked(setup_.writer->Text(text));
     };
-    LCSM_ASSIGN_OR_RETURN(GeneratedSample sample,
-                          setup_.generator->Run(setup_.prompt.ids, k, hooks));
+    LCSM_ASSIGN_OR_RETURN(GeneratedSample sample, Sample(k, hooks));
+    if (arguments_.save_session) LCSM_RETURN_IF_ERROR(Save());
     prefill.Finish();
     finish_ = Name(sample.finish);
     // Cut off before its first token: no sample at all. One that ended so by
@@ -191,6 +240,29 @@ class Run {
     record.logprobs = std::move(sample.logprobs);
     record.finish_reason = finish_;
     return setup_.writer->End(record);
+  }
+
+  StatusOr<GeneratedSample> Sample(size_t k, const GenerateHooks& hooks) {
+    const std::vector<int32_t>& prompt = setup_.prompt.ids;
+    if (setup_.session == nullptr) {
+      return setup_.generator->Run(prompt, k, hooks);
+    }
+    return setup_.generator->Resume(prompt.size(),
+                                    setup_.session->record.sampled, k, hooks);
+  }
+
+  Status Save() {
+    if (setup_.state->position() < setup_.prompt.ids.size()) {
+      Note(arguments_,
+           "stopped before the prompt was read; there is no "
+           "session to save");
+      return OkStatus();
+    }
+    return SaveSession(
+        *arguments_.save_session,
+        MakeSessionRecord(*setup_.loaded.model, *setup_.prepared,
+                          *setup_.generator, setup_.prompt.ids, 0),
+        *setup_.state);
   }
 
   // Nobody reads any more: the sample ends as if the user had said so.
@@ -239,7 +311,7 @@ RunFigures FiguresOf(const GenerateArguments& arguments, const Setup& setup,
   return figures;
 }
 
-int Generate(const GenerateArguments& arguments) {
+int Generate(GenerateArguments arguments) {
   if (arguments.prompt_fasta) return GenerateFromFasta(arguments);
   Output out;
   Setup setup;
@@ -276,7 +348,13 @@ void AddGenerate(CLI::App& root, Commands& commands) {
       "  lcsm generate --model ecoli-hyenadna --prompt ATGAAA --allow ACGT "
       "--format fasta");
   AddCommand(
-      commands, app, [arguments] { return CheckArguments(*arguments); },
+      commands, app,
+      [arguments, app] {
+        for (const CLI::Option* option : app->get_options()) {
+          if (option->count() != 0) arguments->given.insert(option->get_name());
+        }
+        return CheckArguments(*arguments);
+      },
       [arguments] { return Generate(*arguments); });
 }
 

@@ -97,6 +97,27 @@ void AddSamplingOptions(CLI::App& app, GenerateArguments& a) {
       ->group(group);
 }
 
+void AddSessionOptions(CLI::App& app, GenerateArguments& a) {
+  const std::string group = "Sessions";
+  CLI::Option* save =
+      app.add_option("--save-session", a.save_session,
+                     "Save where the run stands, at its end or at Ctrl-C, so "
+                     "that --resume can go on")
+          ->type_name("FILE")
+          ->group(group);
+  app.add_option("--save-every", a.save_every,
+                 "Save after every N new tokens too")
+      ->type_name("N")
+      ->check(WholeIn(1, UINT64_MAX))
+      ->needs(save)
+      ->group(group);
+  app.add_option("--resume", a.resume,
+                 "Go on with a saved run: the same tokens as one unbroken run, "
+                 "all of them written out")
+      ->type_name("FILE")
+      ->group(group);
+}
+
 void AddOutputOptions(CLI::App& app, GenerateArguments& a) {
   const std::string group = "What comes out";
   app.add_option("--format", a.format,
@@ -124,6 +145,7 @@ void AddGenerateOptions(CLI::App& app, GenerateArguments& arguments) {
   AddPromptOptions(app, arguments);
   AddEndOptions(app, arguments);
   AddSamplingOptions(app, arguments);
+  AddSessionOptions(app, arguments);
   AddOutputOptions(app, arguments);
   AddExecutionOptions(app, arguments.execution);
 }
@@ -144,6 +166,23 @@ std::string CheckArguments(const GenerateArguments& a) {
   }
   if (a.prompt_fasta && a.fold_case) {
     return "--fold-case is what --prompt-fasta does anyway";
+  }
+  if (a.prompt_fasta && (a.save_session || a.resume)) {
+    return "--prompt-fasta is many runs; a session is one sample";
+  }
+  if ((a.save_session || a.resume) && a.num_samples != 1) {
+    return "--num-samples is more than one; a session is one sample";
+  }
+  if (a.resume) {
+    for (const char* option : {"--allow", "--method", "--tau", "--schedule",
+                               "--latency", "--plan", "--memory-limit"}) {
+      if (a.given.contains(option)) {
+        return fmt::format(
+            "{} cannot be used with --resume, which goes on as "
+            "the session was begun",
+            option);
+      }
+    }
   }
   return CheckExecution(a.execution);
 }

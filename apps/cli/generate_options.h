@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -39,6 +40,12 @@ struct GenerateArguments {
   std::string format = "text";
   bool logprobs = false;
   std::optional<std::string> stats;
+  std::optional<std::string> save_session;
+  size_t save_every = 0;  // Tokens; 0: at the end only.
+  std::optional<std::string> resume;
+  // The options that were on the command line, for what --resume may not
+  // contradict.
+  std::set<std::string> given;
   bool dry_run = false;
   bool quiet = false;
 };

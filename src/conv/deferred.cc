@@ -1,6 +1,8 @@
 #include "conv/deferred.h"
 
 #include <algorithm>
+#include <cstdint>
+#include <span>
 
 #include "conv/layout.h"
 
@@ -175,6 +177,36 @@ void DeferredWork::CopyFrom(const DeferredWork& other) noexcept {
               parts_[p].done.begin());
   }
   std::copy_n(other.scratch_.data(), scratch_.size(), scratch_.data());
+}
+
+Status DeferredWork::Save(io::SectionWriter& writer) noexcept {
+  Finish();
+  for (const OneLevel& one : levels_) {
+    const uint64_t numbers[] = {one.begun, one.tile.terms != 0};
+    LCSM_RETURN_IF_ERROR(
+        writer.PutArray("deferred level", std::span<const uint64_t>(numbers)));
+  }
+  return OkStatus();
+}
+
+Status DeferredWork::Load(io::SectionReader& reader) noexcept {
+  for (size_t l = 0; l < levels_.size(); ++l) {
+    OneLevel& one = levels_[l];
+    uint64_t numbers[2] = {};
+    LCSM_RETURN_IF_ERROR(
+        reader.GetArray("deferred level", std::span<uint64_t>(numbers)));
+    if (numbers[0] > problem_.length || numbers[0] % one.level.block != 0) {
+      return InvalidInput(reader.name() +
+                          ": a deferred level stands where it cannot, expected "
+                          "a multiple of its block");
+    }
+    one.begun = numbers[0];
+    one.tile = numbers[1] != 0 && one.begun != 0
+                   ? TileAt(problem_, one.level, one.begun)
+                   : Tile();
+    for (Part& part : parts_) part.done[l] = Goal(l, 1, 1, part);
+  }
+  return OkStatus();
 }
 
 void DeferredWork::Reset() noexcept {

@@ -21,6 +21,7 @@
 #include "conv/filter_bank.h"
 #include "conv/level_op.h"
 #include "conv/plan.h"
+#include "io/section_file.h"
 #include "lcsm/status.h"
 
 namespace lcsm::conv {
@@ -66,6 +67,12 @@ class DeferredWork {
   // Goes on where another one stands, made of the same arguments but for
   // memory of its own and a pool of as many threads.
   void CopyFrom(const DeferredWork& other) noexcept;
+  // Saves and restores where the work stands; the outputs so far are in the
+  // levels' kept memory. Save runs all open tiles to their end first, which
+  // changes no bit of any output. Errors: the file's.
+  Status Save(io::SectionWriter& writer) noexcept;
+  Status Load(io::SectionReader& reader) noexcept;
+
   void Reset() noexcept;
   // For benchmarks: as if Step(position) had just run, without its work.
   void PretendPosition(size_t position) noexcept;

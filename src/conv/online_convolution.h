@@ -82,6 +82,12 @@ class OnlineConvolution {
   // now on. For the same pool. Error: memory.
   StatusOr<std::unique_ptr<OnlineConvolution>> Fork() const;
 
+  // Saves everything that moves, and brings it back into a session of the same
+  // plan on the same SIMD target, from where it goes on in the same bits. After
+  // an error Load leaves it fit only for Reset. Errors: the file's.
+  Status Save(io::SectionWriter& writer) const;
+  Status Load(io::SectionReader& reader);
+
   // `count` positions of one mixer; x and y are [count][B][D] and may be the
   // same. Requires position() + count <= L. Threads split the channels.
   void StepMany(size_t mixer, size_t count, const float* x, float* y) noexcept;

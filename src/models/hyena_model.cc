@@ -16,6 +16,7 @@ ModelInfo MakeInfo(const HyenaWeights& weights, const std::string& name) {
   ModelInfo info;
   info.family = "hyena";
   info.name = name;
+  info.hash = weights.hash();
   info.layers = config.layers;
   info.width = config.width;
   info.order = config.order;

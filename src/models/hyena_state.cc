@@ -248,6 +248,78 @@ StatusOr<std::unique_ptr<ModelState>> HyenaState::Fork() const {
   return std::unique_ptr<ModelState>(std::move(fork));
 }
 
+Status HyenaState::Save(io::SectionWriter& writer) const {
+  const uint64_t numbers[] = {origin_, horizon_, pending_.count,
+                              PendingIsApart()};
+  LCSM_RETURN_IF_ERROR(
+      writer.PutArray("state", std::span<const uint64_t>(numbers)));
+  for (size_t l = 0; l < fir_.size(); ++l) {
+    LCSM_RETURN_IF_ERROR(writer.PutArray(
+        "short filter", std::span<const float>(fir_[l].tail(), TailFloats(l))));
+  }
+  if (PendingIsApart()) {
+    LCSM_RETURN_IF_ERROR(writer.PutArray(
+        "pending", std::span<const float>(apart_.data(), apart_.size())));
+  }
+  if (convolution_ == nullptr) return OkStatus();
+  return convolution_->Save(writer);
+}
+
+Status HyenaState::Load(io::SectionReader& reader) {
+  uint64_t numbers[4] = {};
+  LCSM_RETURN_IF_ERROR(reader.GetArray("state", std::span<uint64_t>(numbers)));
+  const auto [origin, horizon, pending, apart] = numbers;
+  if (origin > horizon || horizon > shared_.horizon ||
+      pending > horizon - origin || (apart != 0 && pending == 0) ||
+      (apart == 0 && pending > shared_.steps())) {
+    return InvalidInput(fmt::format(
+        "{}: stands at {} of {} positions with {} prepared, expected a place "
+        "that the session's {} positions and {} steps allow",
+        reader.name(), origin, horizon, pending, shared_.horizon,
+        shared_.steps()));
+  }
+  for (size_t l = 0; l < fir_.size(); ++l) {
+    LCSM_RETURN_IF_ERROR(reader.GetArray(
+        "short filter", std::span<float>(fir_[l].tail(), TailFloats(l))));
+  }
+  apart_ = FloatBuffer();
+  pending_ = PendingLines();
+  if (apart != 0) {
+    LCSM_ASSIGN_OR_RETURN(pending_, AllocateApart(pending, &apart_));
+    LCSM_RETURN_IF_ERROR(reader.GetArray(
+        "pending", std::span<float>(apart_.data(), apart_.size())));
+  } else if (pending != 0) {
+    pending_ = {convolution_->Accumulators(0),
+                convolution_->AccumulatorStride(), pending};
+  }
+  origin_ = origin;
+  horizon_ = horizon;
+  if (convolution_ == nullptr) return OkStatus();
+  LCSM_RETURN_IF_ERROR(convolution_->Load(reader));
+  if (position() > horizon_) {
+    return InvalidInput(
+        fmt::format("{}: stands at position {}, expected at most {}",
+                    reader.name(), position(), horizon_));
+  }
+  return OkStatus();
+}
+
+size_t HyenaState::TailFloats(size_t layer) const {
+  const ShortFir& fir = weights_->layers()[layer].short_fir;
+  return fir.tail_rows() * fir.channels();
+}
+
+StatusOr<PendingLines> HyenaState::AllocateApart(size_t count,
+                                                 FloatBuffer* buffer) const {
+  const HyenaConfig& config = weights_->config();
+  const size_t stride = (count | 1) * kLanes;
+  LCSM_ASSIGN_OR_RETURN(
+      *buffer, FloatBuffer::Allocate(config.layers * config.convolutions() *
+                                         HyenaGroups(config) * stride,
+                                     kPendingName));
+  return PendingLines{buffer->data(), stride, count};
+}
+
 Status HyenaState::CheckTokens(std::span<const int32_t> tokens) const {
   const HyenaConfig& config = weights_->config();
   // Once steps have begun, all goes through the convolution.
@@ -287,7 +359,6 @@ Status HyenaState::PrefillByLayers(std::span<const int32_t> tokens,
                                    size_t following,
                                    const PrefillRequest& request) {
   if (tokens.empty()) return OkStatus();
-  const HyenaConfig& config = weights_->config();
   PendingLines after;
   FloatBuffer apart;
   if (following != 0 && following <= shared_.steps()) {
@@ -296,12 +367,7 @@ Status HyenaState::PrefillByLayers(std::span<const int32_t> tokens,
   } else if (following != 0 && PendingIsApart()) {
     after = {pending_.lines, pending_.stride, following};
   } else if (following != 0) {
-    const size_t stride = (following | 1) * kLanes;
-    LCSM_ASSIGN_OR_RETURN(
-        apart, FloatBuffer::Allocate(config.layers * config.convolutions() *
-                                         GroupsFor(config.width) * stride,
-                                     kPendingName));
-    after = {apart.data(), stride, following};
+    LCSM_ASSIGN_OR_RETURN(after, AllocateApart(following, &apart));
   }
   if (prefill_ == nullptr) {
     prefill_ =

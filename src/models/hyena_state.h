@@ -47,6 +47,8 @@ class HyenaState : public ModelState {
   Status Prefill(std::span<const int32_t> tokens,
                  const PrefillRequest& request) override;
   StatusOr<std::unique_ptr<ModelState>> Fork() const override;
+  Status Save(io::SectionWriter& writer) const override;
+  Status Load(io::SectionReader& reader) override;
   size_t position() const override { return origin_ + Stepped(); }
   size_t StepRoom() const override;
   size_t horizon() const override { return horizon_; }
@@ -66,6 +68,9 @@ class HyenaState : public ModelState {
 
   // Everything but the convolution.
   Status Allocate();
+  size_t TailFloats(size_t layer) const;
+  // Memory for `count` positions' contributions.
+  StatusOr<PendingLines> AllocateApart(size_t count, FloatBuffer* buffer) const;
   // Positions taken in through the convolution.
   size_t Stepped() const {
     return convolution_ == nullptr ? 0 : convolution_->position();

@@ -2,13 +2,19 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <bit>
 #include <cmath>
+#include <span>
 #include <utility>
 
 #include "kernels/dense.h"
 
 namespace lcsm {
 namespace {
+
+// Of a million positions of eight layers, which no start should wait to read.
+constexpr size_t kFingerprintPositions = 4096;
 
 constexpr double kPi = 3.14159265358979323846;
 
@@ -27,6 +33,13 @@ void LinearWeights::Apply(size_t row_begin, size_t row_end, const float* x,
   }
 }
 
+void HyenaWeights::Fingerprint(const std::string& name, const float* data,
+                               size_t elements) {
+  hasher_.Add(name);
+  hasher_.AddNumber(elements);
+  hasher_.Add(std::as_bytes(std::span(data, elements)));
+}
+
 StatusOr<const float*> HyenaWeights::Get(const std::string& name,
                                          const std::vector<size_t>& shape) {
   LCSM_ASSIGN_OR_RETURN(const float* const data,
@@ -35,6 +48,7 @@ StatusOr<const float*> HyenaWeights::Get(const std::string& name,
   for (const size_t n : shape) elements *= n;
   parameters_ += elements;
   bytes_ += elements * sizeof(float);
+  Fingerprint(name, data, elements);
   return data;
 }
 
@@ -85,6 +99,17 @@ StatusOr<std::shared_ptr<const HyenaWeights>> HyenaWeights::Bind(
   weights->format_ = format;
   weights->source_ = std::move(source);
   const size_t width = config.width;
+  // What else the function depends on; the shapes come with the tensors.
+  for (const size_t number : {config.vocab, config.order, config.max_length,
+                              static_cast<size_t>(config.modulate),
+                              static_cast<size_t>(config.normalized),
+                              static_cast<size_t>(config.layout)}) {
+    weights->hasher_.AddNumber(number);
+  }
+  for (const double number :
+       {config.shift, config.block_norm_eps, config.final_norm_eps}) {
+    weights->hasher_.AddNumber(std::bit_cast<uint64_t>(number));
+  }
   LCSM_ASSIGN_OR_RETURN(
       weights->embedding_,
       weights->Get("backbone.embeddings.word_embeddings.weight",
@@ -104,6 +129,7 @@ StatusOr<std::shared_ptr<const HyenaWeights>> HyenaWeights::Bind(
     weights->head_.in = width;
     weights->head_.out = config.padded_vocab;
   }
+  weights->hash_ = weights->hasher_.Hex();
   weights->step_bytes_ += config.padded_vocab * width * sizeof(float);
   return std::shared_ptr<const HyenaWeights>(std::move(weights));
 }
@@ -181,11 +207,15 @@ Status HyenaWeights::BindPositions(const std::string& prefix,
     LCSM_ASSIGN_OR_RETURN(
         filter->z, source_->Get(prefix + "pos_emb.z", {1, length, features},
                                 /*check_finite=*/false));
+    Fingerprint(prefix + "pos_emb.z", filter->z,
+                std::min(length, kFingerprintPositions) * features);
   }
   if (source_->Has(prefix + "pos_emb.t")) {
     LCSM_ASSIGN_OR_RETURN(filter->t,
                           source_->Get(prefix + "pos_emb.t", {1, length, 1},
                                        /*check_finite=*/false));
+    Fingerprint(prefix + "pos_emb.t", filter->t,
+                std::min(length, kFingerprintPositions));
   }
   return OkStatus();
 }

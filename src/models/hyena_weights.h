@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "base/aligned_buffer.h"
+#include "io/hash.h"
 #include "io/safetensors.h"
 #include "kernels/dense_weights.h"
 #include "lcsm/status.h"
@@ -108,6 +109,8 @@ class HyenaWeights {
   const LinearWeights& head() const { return head_; }
   const NormWeights& final_norm() const { return final_norm_; }
   const std::vector<HyenaLayerWeights>& layers() const { return layers_; }
+  // ModelInfo::hash.
+  const std::string& hash() const { return hash_; }
   bool tied_head() const { return head_.weight == embedding_; }
   WeightFormat format() const { return format_; }
 
@@ -136,6 +139,11 @@ class HyenaWeights {
                                     size_t out, bool bias);
   StatusOr<NormWeights> GetNorm(const std::string& prefix);
 
+  // Takes a tensor's first `elements` numbers into the fingerprint.
+  void Fingerprint(const std::string& name, const float* data, size_t elements);
+
+  io::Hasher hasher_;
+  std::string hash_;
   HyenaConfig config_;
   WeightFormat format_ = WeightFormat::kFloat32;
   std::unique_ptr<TensorSource> source_;

@@ -117,23 +117,80 @@ StatusOr<bool> Generator::TakePrompt(std::span<const int32_t> prompt,
   return true;
 }
 
-StatusOr<GeneratedSample> Generator::Run(std::span<const int32_t> prompt,
-                                         uint64_t sample,
-                                         const GenerateHooks& hooks) {
-  LCSM_RETURN_IF_ERROR(CheckRun(prompt));
-  GeneratedSample out;
+void Generator::Begin() {
   pending_.clear();
   pending_begin_ = 0;
   text_.clear();
   settled_ = 0;
-  out.tokens.reserve(options_.max_new_tokens);
   pending_.reserve(options_.max_new_tokens);
   figures_.token_ms.reserve(figures_.token_ms.size() + options_.max_new_tokens);
+}
+
+StatusOr<GeneratedSample> Generator::Run(std::span<const int32_t> prompt,
+                                         uint64_t sample,
+                                         const GenerateHooks& hooks) {
+  LCSM_RETURN_IF_ERROR(CheckRun(prompt));
+  Begin();
   LCSM_ASSIGN_OR_RETURN(const bool taken, TakePrompt(prompt, hooks));
   if (!taken) {
+    GeneratedSample out;
     out.finish = FinishReason::kCancelled;
     return out;
   }
+  first_position_ = state_.position();
+  return Timed(sample, hooks);
+}
+
+StatusOr<GeneratedSample> Generator::Resume(size_t prompt_size,
+                                            const SampledSoFar& so_far,
+                                            uint64_t sample,
+                                            const GenerateHooks& hooks) {
+  const size_t sampled = so_far.tokens.size();
+  const size_t taken = state_.position() - prompt_size;
+  if (state_.position() < prompt_size || taken > sampled ||
+      taken + 1 < sampled || so_far.logits.size() != logits_.size() ||
+      (options_.logprobs && so_far.logprobs.size() != sampled)) {
+    return InvalidInput(fmt::format(
+        "a state at position {} cannot go on behind {} prompt tokens and {} "
+        "new ones",
+        state_.position(), prompt_size, sampled));
+  }
+  const size_t steps = std::max<size_t>(options_.max_new_tokens, 1) - 1;
+  if (steps > taken && steps - taken > state_.StepRoom()) {
+    return InvalidInput(
+        fmt::format("{} new tokens are wanted, and the session has room for {}",
+                    options_.max_new_tokens, taken + state_.StepRoom() + 1));
+  }
+  Begin();
+  first_position_ = prompt_size;
+  logits_ = so_far.logits;
+  for (size_t i = 0; i < std::min(sampled, options_.max_new_tokens); ++i) {
+    if (Append(so_far.tokens[i],
+               options_.logprobs ? so_far.logprobs[i] : 0.0)) {
+      GeneratedSample out;
+      out.finish = FinishReason::kStop;
+      LCSM_RETURN_IF_ERROR(Settle(text_.size(), /*last=*/true, hooks, &out));
+      out.text = text_.substr(0, settled_);
+      return out;
+    }
+  }
+  return Timed(sample, hooks);
+}
+
+SampledSoFar Generator::Sampled() const {
+  SampledSoFar so_far;
+  for (const Pending& token : pending_) {
+    so_far.tokens.push_back(token.id);
+    if (options_.logprobs) so_far.logprobs.push_back(token.logprob);
+  }
+  so_far.logits = logits_;
+  return so_far;
+}
+
+StatusOr<GeneratedSample> Generator::Timed(uint64_t sample,
+                                           const GenerateHooks& hooks) {
+  GeneratedSample out;
+  out.tokens.reserve(options_.max_new_tokens);
   const StepTimes before = state_.times();
   const Clock::time_point start = Clock::now();
   Status status = Continue(sample, hooks, &out);
@@ -151,42 +208,54 @@ StatusOr<GeneratedSample> Generator::Run(std::span<const int32_t> prompt,
   return out;
 }
 
+bool Generator::Append(int32_t id, double logprob) {
+  Pending token;
+  token.id = id;
+  token.logprob = logprob;
+  token.begin = text_.size();
+  if (tokenizer_ != nullptr) text_ += tokenizer_->TokenBytes(id);
+  token.end = text_.size();
+  pending_.push_back(token);
+  const size_t match = stops_.Find(text_, token.begin);
+  if (match == StopMatcher::kNone) return false;
+  text_.resize(match);
+  return true;
+}
+
 Status Generator::Continue(uint64_t sample, const GenerateHooks& hooks,
                            GeneratedSample* out) {
   out->finish = FinishReason::kLength;
-  for (size_t i = 0; i < options_.max_new_tokens; ++i) {
+  // A run that goes on first hands over what was settled before.
+  LCSM_RETURN_IF_ERROR(Settle(text_.size() - stops_.HoldBack(text_),
+                              /*last=*/false, hooks, out));
+  while (pending_.size() < options_.max_new_tokens) {
     if (CancelWanted()) {
       out->finish = FinishReason::kCancelled;
       break;
     }
     Clock::time_point start = Clock::now();
     float milliseconds = 0;
-    if (i > 0) {
+    // The logits are those of the last token, unless it was not taken in yet.
+    if (state_.position() < first_position_ + pending_.size()) {
       state_.Step(pending_.back().id, logits_.data());
       milliseconds = static_cast<float>(Seconds(start) * 1e3);
       LCSM_RETURN_IF_ERROR(model_.CheckWeights());
       start = Clock::now();
     }
-    Pending token;
-    token.id = sampler_.Sample(logits_.data(), sample, state_.position());
-    token.logprob =
-        options_.logprobs ? sampler_.LogProb(logits_.data(), token.id) : 0.0;
+    const int32_t id =
+        sampler_.Sample(logits_.data(), sample, state_.position());
+    const double logprob =
+        options_.logprobs ? sampler_.LogProb(logits_.data(), id) : 0.0;
     const double sampling = Seconds(start);
     figures_.sampler_seconds += sampling;
     figures_.token_ms.push_back(milliseconds +
                                 static_cast<float>(sampling * 1e3));
     ++figures_.new_tokens;
-    if (options_.stop_at_eos && token.id == model_.info().eos_id) {
+    if (options_.stop_at_eos && id == model_.info().eos_id) {
       out->finish = FinishReason::kEos;
       break;
     }
-    token.begin = text_.size();
-    if (tokenizer_ != nullptr) text_ += tokenizer_->TokenBytes(token.id);
-    token.end = text_.size();
-    pending_.push_back(token);
-    const size_t match = stops_.Find(text_, token.begin);
-    if (match != StopMatcher::kNone) {
-      text_.resize(match);
+    if (Append(id, logprob)) {
       out->finish = FinishReason::kStop;
       break;
     }

@@ -65,6 +65,13 @@ struct GeneratedSample {
   FinishReason finish = FinishReason::kLength;
 };
 
+// What a run has come to, so that another one can go on from there.
+struct SampledSoFar {
+  std::vector<int32_t> tokens;   // All, also those held back or dropped.
+  std::vector<double> logprobs;  // As many, if asked for.
+  std::vector<float> logits;     // Of the last position taken in.
+};
+
 // Seconds of all runs so far. The parts are those of `seconds`.
 struct GenerateFigures {
   double prefill_seconds = 0;
@@ -94,6 +101,18 @@ class Generator {
   StatusOr<GeneratedSample> Run(std::span<const int32_t> prompt,
                                 uint64_t sample, const GenerateHooks& hooks);
 
+  // Goes on with a run that `so_far` is left of, in a state that stands where
+  // that run's stood; its prompt was `prompt_size` tokens. The result, hooks
+  // included, is that of one unbroken run. Errors: those of Run, and a state
+  // that stands elsewhere.
+  StatusOr<GeneratedSample> Resume(size_t prompt_size,
+                                   const SampledSoFar& so_far, uint64_t sample,
+                                   const GenerateHooks& hooks);
+
+  // Of the last run.
+  SampledSoFar Sampled() const;
+  const GenerateOptions& options() const { return options_; }
+
   const GenerateFigures& figures() const { return figures_; }
 
  private:
@@ -105,6 +124,10 @@ class Generator {
   // Prefill; false if it was cancelled.
   StatusOr<bool> TakePrompt(std::span<const int32_t> prompt,
                             const GenerateHooks& hooks);
+  void Begin();
+  // Takes a sampled token into the text; true if the sample ends there.
+  bool Append(int32_t id, double logprob);
+  StatusOr<GeneratedSample> Timed(uint64_t sample, const GenerateHooks& hooks);
   Status Continue(uint64_t sample, const GenerateHooks& hooks,
                   GeneratedSample* out);
   // Hands over what is settled: tokens that end at or before `text_end` (or
@@ -129,6 +152,7 @@ class Generator {
   // and all its text, of which the first settled_ bytes were handed over.
   std::vector<Pending> pending_;
   size_t pending_begin_ = 0;
+  size_t first_position_ = 0;  // Of the running sample, behind the prompt.
   std::string text_;
   size_t settled_ = 0;
   GenerateFigures figures_;

@@ -22,6 +22,7 @@
 #include "base/thread_pool.h"
 #include "conv/online_convolution.h"
 #include "conv/plan.h"
+#include "io/section_file.h"
 #include "lcsm/status.h"
 
 namespace lcsm {
@@ -35,6 +36,9 @@ struct ModelInfo {
   size_t vocab = 0;  // Ids that a tokenizer may give.
   size_t padded_vocab =
       0;  // Columns of the logits; those from vocab on are padding.
+  // Fingerprint of config and weights, 32 hexadecimal digits. Of tensors as
+  // long as Lmax only the first 4096 positions are taken in.
+  std::string hash;
   size_t max_length = 0;  // Lmax: positions a sequence may have.
   int32_t eos_id = -1;    // -1: the model has none.
   size_t parameters =
@@ -130,6 +134,17 @@ class ModelState {
   // Another state at the same position with the same past, independent from
   // now on, for the same pool. Error: memory.
   virtual StatusOr<std::unique_ptr<ModelState>> Fork() const = 0;
+
+  // Saves everything that moves, and brings it back into a state of the same
+  // model, preparation and SIMD target (the caller's matter, see
+  // session_file.h), from where it goes on in the same bits. After an error
+  // Load leaves it fit only for Reset. Errors: the file's.
+  virtual Status Save(io::SectionWriter& writer) const {
+    return Unsupported("states of this kind of model cannot be saved");
+  }
+  virtual Status Load(io::SectionReader& reader) {
+    return Unsupported("states of this kind of model cannot be loaded");
+  }
 
   virtual size_t position() const = 0;
   // Steps that may be taken now, with no Prefill in between.

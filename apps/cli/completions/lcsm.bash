@@ -51,13 +51,14 @@ _lcsm() {
         COMPREPLY=($(compgen -f -- "$cur"))
       fi
       return ;;
-    --prompt|--stop|--allow|--max-new-tokens|--temperature|--top-k|--top-p|--min-p|--seed|--num-samples|--threads|--length|--memory-limit|--channels|--mixers|--batch|--taps|--filter-shift|--window|--stride|--pad-to)
+    --prompt|--stop|--allow|--max-new-tokens|--temperature|--top-k|--top-p|--min-p|--seed|--num-samples|--threads|--save-every|--length|--memory-limit|--channels|--mixers|--batch|--taps|--filter-shift|--window|--stride|--pad-to)
       return ;;
   esac
   case ${COMP_WORDS[1]} in
     generate) COMPREPLY=($(compgen -W "--model --weights --prompt --prompt-file --prompt-tokens --prompt-fasta --fold-case
       --max-new-tokens --stop --stop-at-eos --temperature --top-k --top-p --min-p --seed --allow
-      --num-samples --format --logprobs --stats --dry-run --quiet --help $execution" -- "$cur")) ;;
+      --num-samples --format --logprobs --stats --save-session --save-every --resume --dry-run --quiet --help
+      $execution" -- "$cur")) ;;
     logits) COMPREPLY=($(compgen -W "--model --weights --tokens --output --step --quiet --help $execution" -- "$cur")) ;;
     score)
       case $cur in
