@@ -315,6 +315,7 @@ Status Run::WriteStats() const {
   const nlohmann::ordered_json json = {
       {"version", LCSM_VERSION},
       {"model", model_.info().name},
+      {"model_hash", model_.info().hash},
       {"records", counts_.records},
       {"scored_records", counts_.scored},
       {"scored_alleles", counts_.alleles},

@@ -96,8 +96,10 @@ std::string VcfHeader(const VariantsArguments& a, const VariantOptions& o,
     }
     text += line + "\n";
   }
-  text += fmt::format("##lcsm_version={}\n##lcsm_model={}\n##lcsm_command={}\n",
-                      LCSM_VERSION, info.name, Settings(a, o));
+  text += fmt::format(
+      "##lcsm_version={}\n##lcsm_model={}\n##lcsm_model_hash={}\n"
+      "##lcsm_command={}\n",
+      LCSM_VERSION, info.name, info.hash, Settings(a, o));
   const auto field = [&text](std::string_view id, std::string_view number,
                              std::string_view description) {
     text +=

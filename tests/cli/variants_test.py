@@ -348,7 +348,8 @@ class Outputs(Variants):
             out = file.read().splitlines()
         header = [line for line in out if line.startswith("##")]
         self.assertEqual(header[:2], HEADER.splitlines())
-        self.assertRegex("\n".join(header), r"##lcsm_version=\d+\.\d+\.\d+\n##lcsm_model=hyenadna-tiny-1k-hf\n")
+        self.assertRegex("\n".join(header), r"##lcsm_version=\d+\.\d+\.\d+\n##lcsm_model=hyenadna-tiny-1k-hf\n"
+                         r"##lcsm_model_hash=[0-9a-f]{32}\n")
         for name, number in (("LCSM_REF", "1"), ("LCSM_ALT", "A"), ("LCSM_LLR", "A")):
             self.assertEqual(sum(f"##INFO=<ID={name},Number={number},Type=Float," in line for line in header), 1)
         records = [line.split("\t") for line in out if not line.startswith("#")]
