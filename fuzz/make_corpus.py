@@ -126,3 +126,13 @@ put("faidx", "gzip", gzip.compress(fasta, mtime=0))
 put("faidx", "bgzip", bgzip_file(fasta, 9))
 put("faidx", "cut", bgzip_file(fasta, 9)[:-28])
 put("faidx", "index", fasta + b"\0one\t1152921504606846976\t1\t1\t1152921504606846976\nx\t9\t0\t9\t3\n")
+
+header = json.dumps({"program": "lcsm", "model": "m", "model_hash": "00", "weights": "f32", "simd_target": "avx2",
+                     "horizon": 9, "steps": 4, "method": "planned", "schedule": "across-layers", "levels": "1 direct",
+                     "sample": 0, "max_new_tokens": 3, "temperature": 1.0, "top_k": 0, "top_p": 1.0, "min_p": 0.0,
+                     "seed": "7", "stop_at_eos": False, "logprobs": False, "ends_sequence": True, "num_stops": 1})
+# Wrapped by the fuzzer: the second byte is the header's share of the rest, 256ths.
+header += " " * (384 - len(header))
+put("session", "wrapped", b"\x01" + bytes([192]) + header[1:].encode() + bytes([4] * 128))
+put("session", "header", b"\x01\xff{" + header.encode())
+put("session", "raw", b"\x00LCSM\r\n\x1a\n" + struct.pack("<QQ", 1, 2) + b"{}" + bytes(24))

@@ -66,6 +66,9 @@ struct SessionOptions {
   // the model's own limit. Memory grows with it, so say it if you know it.
   size_t max_length = 0;
   ExecutionOptions execution = {};
+  // Remember which tokens were taken in, 4 bytes each, so that the session can
+  // be truncated.
+  bool keep_tokens = true;
 };
 
 // Applied in this order: temperature, top-k, top-p, min-p.
@@ -106,6 +109,7 @@ struct Generation {
 struct ModelInfo {
   std::string family;  // E.g. "hyena".
   std::string name;    // The folder's last component.
+  std::string hash;    // Fingerprint of config and weights, in hexadecimal.
   size_t layers = 0;
   size_t width = 0;         // Channels of each layer.
   size_t vocab = 0;         // Ids that mean something.

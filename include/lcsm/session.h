@@ -55,6 +55,16 @@ class Session {
   StatusOr<Generation> Generate(std::string_view prompt,
                                 const GenerateOptions& options);
 
+  // Another session at the same position with the same past, independent from
+  // now on but for the threads: a session and its forks may not run at the same
+  // time. Error: memory.
+  StatusOr<Session> Fork() const;
+
+  // Back to an earlier position, as if only its first `position` tokens had
+  // been taken in (which they are, once more). Errors: a position ahead; with
+  // keep_tokens off, any but the present one.
+  Status Truncate(size_t position);
+
   size_t position() const;  // Tokens taken in.
   size_t max_length() const;
   void Reset();  // Back to position 0.

@@ -116,6 +116,46 @@ TEST(SessionFacade, StepAndPrefillGiveTheSameLogits) {
   EXPECT_TRUE(a->Step(11).ok());
 }
 
+TEST(SessionFacade, ForksAndTruncates) {
+  auto model = lcsm::Model::Load(kFolder);
+  ASSERT_TRUE(model.ok()) << model.status().message();
+  EXPECT_EQ(model->info().hash.size(), 32u);
+  const std::vector<int32_t> ids = model->Encode("ACGTTGCANNACGTAC").value();
+  auto a = lcsm::Session::Create(*model, {.max_length = 64}).value();
+  ASSERT_TRUE(a.Prefill(ids).ok());
+  const std::vector<float> behind(a.logits().begin(), a.logits().end());
+  auto fork = a.Fork().value();
+  EXPECT_EQ(fork.position(), ids.size());
+  ASSERT_TRUE(fork.Step(7).ok());
+  ASSERT_TRUE(a.Step(8).ok());
+  EXPECT_FALSE(
+      std::equal(a.logits().begin(), a.logits().end(), fork.logits().begin()));
+  lcsm::GenerateOptions options;
+  options.max_new_tokens = 5;
+  ASSERT_TRUE(fork.Generate(std::vector<int32_t>{9}, options).ok());
+  EXPECT_EQ(fork.position(), ids.size() + 6);
+  // Both come back to where they parted, whatever they took in since.
+  for (lcsm::Session* session : {&a, &fork}) {
+    EXPECT_FALSE(session->Truncate(session->position() + 1).ok());
+    ASSERT_TRUE(session->Truncate(ids.size()).ok());
+    EXPECT_EQ(session->position(), ids.size());
+    for (size_t i = 0; i < behind.size(); ++i) {
+      EXPECT_NEAR(session->logits()[i], behind[i], 1e-4);
+    }
+    ASSERT_TRUE(session->Truncate(0).ok());
+    EXPECT_TRUE(session->logits().empty());
+  }
+  auto forgetful =
+      lcsm::Session::Create(*model, {.max_length = 64, .keep_tokens = false})
+          .value();
+  ASSERT_TRUE(forgetful.Prefill(ids).ok());
+  const lcsm::Status refused = forgetful.Truncate(3);
+  EXPECT_NE(refused.message().find("position 16, the earliest"),
+            std::string::npos)
+      << refused.message();
+  EXPECT_TRUE(forgetful.Truncate(16).ok());
+}
+
 TEST(SessionFacade, GeneratesStopsAndFillsUp) {
   auto model = lcsm::Model::Load(kFolder);
   ASSERT_TRUE(model.ok());

@@ -32,6 +32,7 @@ StatusOr<std::shared_ptr<const Engine>> Engine::Load(
   if (tokenizer.ok()) engine->tokenizer_ = std::move(tokenizer).value();
   engine->info_ = {.family = info.family,
                    .name = info.name,
+                   .hash = info.hash,
                    .layers = info.layers,
                    .width = info.width,
                    .vocab = info.vocab,

@@ -1,5 +1,6 @@
 #include "api/engine.h"  // First: see there.
 
+#include <algorithm>
 #include <string>
 #include <utility>
 
@@ -58,15 +59,24 @@ Status CheckToken(int32_t token, size_t vocab) {
 }  // namespace
 
 struct Session::Impl {
-  Impl(std::shared_ptr<const Engine> shared, size_t threads)
-      : engine(std::move(shared)), pool(threads) {}
+  Impl(std::shared_ptr<const Engine> shared,
+       std::shared_ptr<ThreadPool> threads)
+      : engine(std::move(shared)), pool(std::move(threads)) {}
+
+  // Tells that `tokens` were taken in. Allocates nothing: room for all was made
+  // at the start.
+  void Took(std::span<const int32_t> more) {
+    if (keep_tokens) tokens.insert(tokens.end(), more.begin(), more.end());
+  }
 
   std::shared_ptr<const Engine> engine;
-  ThreadPool pool;
+  std::shared_ptr<ThreadPool> pool;  // Shared with forks.
   std::shared_ptr<const api::EnginePreparedModel> prepared;
   std::unique_ptr<api::EngineState> state;  // Before the pool dies.
   std::vector<float> logits;
   bool with_logits = false;
+  bool keep_tokens = true;
+  std::vector<int32_t> tokens;  // Taken in, if they are kept.
 };
 
 Session::Session(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -79,11 +89,13 @@ StatusOr<Session> Session::Create(const Model& model,
   return api::NoThrow([&]() -> StatusOr<Session> {
     LCSM_ASSIGN_OR_RETURN(const auto prepare,
                           model.engine_->ToPrepareOptions(options));
-    auto impl =
-        std::make_unique<Impl>(model.engine_, options.execution.threads);
+    auto impl = std::make_unique<Impl>(
+        model.engine_, std::make_shared<ThreadPool>(options.execution.threads));
     LCSM_ASSIGN_OR_RETURN(impl->prepared, impl->engine->model().Prepare(
-                                              prepare, impl->pool, nullptr));
-    LCSM_ASSIGN_OR_RETURN(impl->state, impl->prepared->NewState(impl->pool));
+                                              prepare, *impl->pool, nullptr));
+    LCSM_ASSIGN_OR_RETURN(impl->state, impl->prepared->NewState(*impl->pool));
+    impl->keep_tokens = options.keep_tokens;
+    if (impl->keep_tokens) impl->tokens.reserve(impl->state->horizon());
     impl->logits.resize(impl->engine->info().padded_vocab);
     return Session(std::move(impl));
   });
@@ -98,7 +110,43 @@ Status Session::Prefill(std::span<const int32_t> tokens) {
     LCSM_RETURN_IF_ERROR(
         impl_->state->Prefill(tokens, {.last_logits = impl_->logits.data()}));
     impl_->with_logits = true;
+    impl_->Took(tokens);
     return impl_->engine->model().CheckWeights();
+  });
+}
+
+StatusOr<Session> Session::Fork() const {
+  return api::NoThrow([&]() -> StatusOr<Session> {
+    auto fork = std::make_unique<Impl>(impl_->engine, impl_->pool);
+    fork->prepared = impl_->prepared;
+    LCSM_ASSIGN_OR_RETURN(fork->state, impl_->state->Fork());
+    fork->logits = impl_->logits;
+    fork->with_logits = impl_->with_logits;
+    fork->keep_tokens = impl_->keep_tokens;
+    if (fork->keep_tokens) fork->tokens.reserve(fork->state->horizon());
+    fork->Took(impl_->tokens);
+    return Session(std::move(fork));
+  });
+}
+
+Status Session::Truncate(size_t wanted) {
+  return api::NoThrow([&]() -> Status {
+    if (wanted == position()) return OkStatus();
+    if (wanted > position() || !impl_->keep_tokens) {
+      return InvalidInput(
+          "the session cannot be cut to position " + std::to_string(wanted) +
+          ", expected " +
+          (impl_->keep_tokens
+               ? "0 to " + std::to_string(position()) + ", where it stands"
+               : "position " + std::to_string(position()) +
+                     ", the earliest it has kept"));
+    }
+    std::vector<int32_t> tokens = std::move(impl_->tokens);
+    impl_->tokens.clear();
+    impl_->tokens.reserve(impl_->state->horizon());
+    tokens.resize(wanted);
+    Reset();
+    return Prefill(tokens);
   });
 }
 
@@ -111,6 +159,7 @@ Status Session::Step(int32_t token) {
   }
   impl_->state->Step(token, impl_->logits.data());
   impl_->with_logits = true;
+  impl_->Took({&token, 1});
   return impl_->engine->model().CheckWeights();
 }
 
@@ -136,9 +185,16 @@ StatusOr<Generation> Session::Generate(std::span<const int32_t> prompt,
     }
     // The generator keeps the logits of its own steps to itself.
     impl_->with_logits = false;
+    const size_t before = position();
     LCSM_ASSIGN_OR_RETURN(
         api::EngineSample sample,
         generator->Run(prompt, options.sampling.sample, hooks));
+    const size_t taken = position() - before;
+    impl_->Took(prompt.first(std::min(taken, prompt.size())));
+    if (taken > prompt.size()) {
+      const std::vector<int32_t> sampled = generator->Sampled().tokens;
+      impl_->Took(std::span(sampled).first(taken - prompt.size()));
+    }
     Generation out;
     out.tokens = std::move(sample.tokens);
     out.text = std::move(sample.text);
@@ -163,6 +219,7 @@ size_t Session::max_length() const { return impl_->state->horizon(); }
 void Session::Reset() {
   impl_->state->Reset();
   impl_->with_logits = false;
+  impl_->tokens.clear();
 }
 
 }  // namespace v0

@@ -62,12 +62,14 @@ StatusOr<AtomicFile> AtomicFile::Create(const std::filesystem::path& path) {
   if (kind == std::filesystem::file_type::directory)
     return FileError(path, "written", EISDIR);
   // /dev/stdout may lead to a regular file, but renaming over the entry in
-  // /dev is never what is meant.
+  // /dev is never what is meant. (/dev/shm is a folder like any other.)
   const std::string text = path.lexically_normal().string();
-  file.direct_ = (kind != std::filesystem::file_type::regular &&
-                  kind != std::filesystem::file_type::not_found &&
-                  kind != std::filesystem::file_type::none) ||
-                 text.starts_with("/dev/") || text.starts_with("/proc/");
+  file.direct_ =
+      (kind != std::filesystem::file_type::regular &&
+       kind != std::filesystem::file_type::not_found &&
+       kind != std::filesystem::file_type::none) ||
+      (text.starts_with("/dev/") && !text.starts_with("/dev/shm/")) ||
+      text.starts_with("/proc/");
   if (file.direct_) {
     file.fd_ = open(path.c_str(), O_WRONLY | O_TRUNC | O_CLOEXEC);
     if (file.fd_ < 0) return FileError(path, "written", errno);
