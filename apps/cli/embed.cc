@@ -232,6 +232,7 @@ Status Run::Finish() {
   const ModelInfo& info = model_.info();
   nlohmann::ordered_json about = {{"version", LCSM_VERSION},
                                   {"model", info.name},
+                                  {"model_hash", info.hash},
                                   {"pooling", options_.pooling},
                                   {"strand", options_.strand}};
   if (options_.layer) {

@@ -27,6 +27,7 @@ RunSettings MakeSettings(const GenerateArguments& arguments,
                          const ModelInfo& info) {
   RunSettings settings;
   settings.model = info.name;
+  settings.model_hash = info.hash;
   settings.format = arguments.format;
   settings.logprobs = arguments.logprobs;
   settings.seed = arguments.seed ? *arguments.seed : DrawSeed();
@@ -86,6 +87,7 @@ RunFigures MakeFigures(const GenerateArguments& arguments,
                        size_t threads) {
   RunFigures figures;
   figures.model = settings.model;
+  figures.model_hash = settings.model_hash;
   figures.method = arguments.execution.method;
   figures.tau =
       arguments.execution.tau.empty() ? "hybrid" : arguments.execution.tau;

@@ -82,6 +82,7 @@ std::string ToText(const Report& report) {
   const ModelInfo& info = report.info;
   Rows rows = {
       {"family", info.family},
+      {"hash", info.hash},
       {"layers", fmt::format("{}", info.layers)},
       {"width", fmt::format("{}", info.width)},
       {"order", fmt::format("{}", info.order)},
@@ -115,6 +116,7 @@ std::string ToJson(const Report& report) {
   Json json = {
       {"model", report.folder},
       {"family", info.family},
+      {"model_hash", info.hash},
       {"layers", info.layers},
       {"width", info.width},
       {"order", info.order},

@@ -7,7 +7,8 @@
 
 namespace lcsm::cli {
 
-// "lcsm 0.1.0, model ecoli-hyenadna".
+// "lcsm 0.1.0, model ecoli-hyenadna 5d41402abc4b2a76b9719d911017c592": version,
+// name and fingerprint.
 std::string Provenance(const ModelInfo& info);
 
 }  // namespace lcsm::cli

@@ -68,12 +68,13 @@ class FastaWriter final : public SampleWriter {
   Status Begin(size_t sample) override {
     line_.clear();
     const RunSettings& s = settings_;
-    return out_.Write(fmt::format(
-        ">{}sample_{} model={} seed={} temperature={:g} top_k={} top_p={:g} "
-        "min_p={:g} prompt_tokens={} lcsm={}\n",
-        s.record.empty() ? "" : s.record + "_", sample + 1, s.model, s.seed,
-        s.temperature, s.top_k, s.top_p, s.min_p, s.prompt_tokens,
-        LCSM_VERSION));
+    return out_.Write(
+        fmt::format(">{}sample_{} model={} model_hash={} seed={} "
+                    "temperature={:g} top_k={} top_p={:g} "
+                    "min_p={:g} prompt_tokens={} lcsm={}\n",
+                    s.record.empty() ? "" : s.record + "_", sample + 1, s.model,
+                    s.model_hash, s.seed, s.temperature, s.top_k, s.top_p,
+                    s.min_p, s.prompt_tokens, LCSM_VERSION));
   }
 
   // One letter a token, so that places in the file are places in the sequence;
@@ -142,6 +143,7 @@ class JsonlWriter final : public SampleWriter {
     json["top_p"] = settings_.top_p;
     json["min_p"] = settings_.min_p;
     json["model"] = settings_.model;
+    json["model_hash"] = settings_.model_hash;
     json["version"] = LCSM_VERSION;
     // Bytes that are no UTF-8 are shown as U+FFFD; "tokens" has them exactly.
     using Handler = nlohmann::ordered_json::error_handler_t;

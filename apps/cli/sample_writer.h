@@ -18,6 +18,7 @@ namespace lcsm::cli {
 // What all samples of a run share; stands in headers and records.
 struct RunSettings {
   std::string model;  // Its name.
+  std::string model_hash;
   std::string format;
   bool logprobs = false;
   uint64_t seed = 0;

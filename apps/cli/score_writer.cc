@@ -82,6 +82,7 @@ void FormatRow(const ScoreArguments& a, const ModelInfo& info,
     json["stride"] = a.stride;
   }
   json["model"] = info.name;
+  json["model_hash"] = info.hash;
   json["version"] = LCSM_VERSION;
   // Bytes that are no UTF-8 are shown as U+FFFD.
   using Handler = nlohmann::ordered_json::error_handler_t;

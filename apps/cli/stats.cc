@@ -27,6 +27,7 @@ Status WriteStats(const RunFigures& figures, const std::string& path) {
   const nlohmann::ordered_json json = {
       {"version", LCSM_VERSION},
       {"model", figures.model},
+      {"model_hash", figures.model_hash},
       {"tokens", figures.tokens},
       {"samples", figures.samples},
       {"prompt_tokens", figures.prompt_tokens},

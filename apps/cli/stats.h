@@ -12,7 +12,7 @@
 namespace lcsm::cli {
 
 struct RunFigures {
-  std::string model;
+  std::string model, model_hash;
   std::string method, tau, schedule;  // As asked for; the plan says what came.
   std::string plan;
   std::string weights;  // Format of the matrices of blocks.

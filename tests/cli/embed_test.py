@@ -149,7 +149,7 @@ class Outputs(EmbedTest):
         with zipfile.ZipFile(self.path("e.npz")) as archive:
             about = json.loads(archive.comment)
             self.assertEqual(archive.infolist()[2].comment, b"a/b:1-2")
-        for key in ("version", "model", "layer", "pooling"):
+        for key in ("version", "model", "model_hash", "layer", "pooling"):
             self.assertIn(key, about)
         # Pooled, an array has one row without a second dimension.
         rows = self.embed(file)

@@ -193,7 +193,7 @@ class FastaPrompts(CliTest):
         headers = [line for line in fasta.splitlines() if line.startswith(">")]
         self.assertEqual([header.split()[0] for header in headers],
                          [f">{name}_sample_{k}" for name, _ in self.RECORDS for k in (1, 2)])
-        for part in ("model=", "seed=9", "temperature=1", "prompt_tokens=12", "lcsm="):
+        for part in ("model=", "model_hash=", "seed=9", "temperature=1", "prompt_tokens=12", "lcsm="):
             self.assertIn(part, headers[0])
         records = [json.loads(line) for line in self.ok(*base, "--format", "jsonl").stdout.splitlines()]
         self.assertEqual([(r["record"], r["sample"], r["prompt"]) for r in records],
@@ -235,7 +235,7 @@ class Formats(CliTest):
         records = [json.loads(line) for line in lines]
         self.assertEqual([r["tokens"] for r in records], tokens)
         self.assertEqual([r["sample"] for r in records], [0, 1])
-        for key in ("text", "finish_reason", "seed", "model", "version"):
+        for key in ("text", "finish_reason", "seed", "model", "model_hash", "version"):
             self.assertIn(key, records[0])
         self.assertNotIn("logprobs", records[0])
         text = self.ok(*self.base("--num-samples", 2)).stdout.decode()

@@ -249,6 +249,7 @@ class Outputs(ScoreTest):
             self.assertEqual([str(first[key]) for key in HEADER.split("\t")], table)
             self.assertEqual(first["score"], first[reduce + "_logprob"])
             self.assertEqual(second["id"], "\ufffd")
+            self.assertRegex(first["model_hash"], r"\A[0-9a-f]{32}\Z")
             for key in ("model", "version", "strand"):
                 self.assertIn(key, first)
             self.assertEqual(self.ok("score", "--model", self.model, file, "--reduce", reduce).stdout.decode(
@@ -261,7 +262,7 @@ class Outputs(ScoreTest):
         for name in ("o.tsv", "t.tsv"):
             with open(self.path(name)) as out:
                 lines = out.read().splitlines()
-            self.assertRegex(lines[0], r"\A# lcsm \d+\.\d+\.\d+, model ")
+            self.assertRegex(lines[0], r"\A# lcsm \d+\.\d+\.\d+, model \S+ [0-9a-f]{32}\Z")
             self.assertRegex(lines[1], r"\A# score ")
             self.assertNotIn("#", lines[2])
         with open(self.path("o.tsv")) as out:
@@ -277,7 +278,7 @@ class Outputs(ScoreTest):
         self.assertRegex(text, r"\A2 sequences, 103 bases, 101 scored in ")
         self.assertIn(f"log-likelihood {total:.4f}; {-total / 101 / math.log(2):.6f} bits per base, perplexity "
                       f"{math.exp(-total / 101):.6f}\n", text)
-        self.assertRegex(text, r"lcsm \d+\.\d+\.\d+, model \S+")
+        self.assertRegex(text, r"lcsm \d+\.\d+\.\d+, model \S+ [0-9a-f]{32}; ")
         quiet = self.ok("score", "--model", self.model, self.path("a.fa"), "--quiet")
         self.assertEqual((quiet.stderr, quiet.stdout), (b"", done.stdout))
 
