@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 script=$(mktemp)
-trap 'rm -f "$script" ids.txt logits.npy' EXIT
+trap 'rm -f "$script" ids.txt logits.npy embeddings.npy' EXIT
 awk '/^<!-- run -->$/ {marked = 1; next}
      marked && /^```sh$/ {inside = 1; marked = 0; next}
      /^```$/ {inside = 0}

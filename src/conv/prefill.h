@@ -40,9 +40,21 @@ struct PrefillShape {
   size_t output_blocks() const { return (outputs() + block - 1) / block; }
   // Slices that it reads: distances 0 .. slices() - 1.
   size_t slices() const { return output_blocks(); }
+  // Taps that those hold. Rounding depends on all of them, wanted or not: with
+  // fewer in the bank the same call has other bits.
+  size_t taps() const { return slices() * block; }
 };
 
-// The block for which a call is cheapest. Grows with the inputs.
+// Block sizes that calls use: few, so that spectra can be kept for each. A
+// block that leaves L3 costs more than it saves.
+inline constexpr size_t kSmallestPrefillBlock = 16;
+inline constexpr size_t kLargestPrefillBlock = size_t{1} << 18;
+inline constexpr size_t kPrefillBlockStep = 4;
+// Slices that a call reads at most, but for one too long for the largest block.
+inline constexpr size_t kPrefillSlices = 8;
+
+// The block for which a call is cheapest: a function of the call alone, so that
+// a sequence gets the same bits whatever longer ones its session is made for.
 size_t PrefillBlock(size_t inputs, size_t following);
 
 // Slices' spectra of filters, for one block size. Immutable once made; shared

@@ -194,6 +194,10 @@ TEST(PrefillBlockTest, IsAPowerOfTwoThatTheTransformTakes) {
       EXPECT_TRUE(std::has_single_bit(block)) << block;
       EXPECT_GE(block, FftTables::kMinBlock);
       EXPECT_LE(block, FftTables::kMaxBlock);
+      const PrefillShape shape = {inputs, following, block};
+      EXPECT_TRUE(block == kLargestPrefillBlock ||
+                  shape.slices() <= kPrefillSlices)
+          << shape.slices();
     }
   }
 }

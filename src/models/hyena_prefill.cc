@@ -173,11 +173,9 @@ Status HyenaPrefill::Impl::AllocateWorker(const Call& call, Worker& worker) {
 Status HyenaPrefill::Impl::Allocate(Call& call) {
   const size_t width = config.width, count = call.count();
   call.shape.inputs = count;
-  call.spectra = shared.FindSpectra(&call.shape);
-  if (call.spectra == nullptr) {
-    call.shape.block =
-        conv::PrefillBlock(call.shape.inputs, call.shape.following);
-  }
+  call.shape.block =
+      conv::PrefillBlock(call.shape.inputs, call.shape.following);
+  call.spectra = shared.FindSpectra(call.shape);
   call.chunk = ChunkTokens(config, count, pool.NumThreads());
   call.gates = KeepsGates(config, count, shared.limits());
   const char* const what = "activations of known tokens";
@@ -303,7 +301,8 @@ Status HyenaPrefill::Impl::Enter(const Call& call, const LayerRef& layer) {
 }
 
 Status HyenaPrefill::Impl::MakeTaps(Call& call, size_t layer) {
-  const conv::Problem problem = HyenaLayerProblem(config, call.shape.outputs());
+  const conv::Problem problem =
+      HyenaLayerProblem(config, std::min(call.shape.taps(), config.max_length));
   if (bank == nullptr || bank->taps() != problem.taps) {
     bank = nullptr;
     LCSM_ASSIGN_OR_RETURN(bank, conv::FilterBank::Create(problem));
@@ -568,8 +567,8 @@ size_t HyenaPrefill::BytesFor(const HyenaConfig& config, size_t tokens,
   size_t bytes = floats * sizeof(float) +
                  threads * conv::PrefillTile::BytesFor(shape, !spectra_kept);
   if (!spectra_kept) {
-    bytes += conv::FilterBank::BytesFor(
-        HyenaLayerProblem(config, shape.outputs()), shape.outputs());
+    const size_t taps = std::min(shape.taps(), config.max_length);
+    bytes += conv::FilterBank::BytesFor(HyenaLayerProblem(config, taps), taps);
   }
   return bytes;
 }

@@ -9,26 +9,32 @@
 namespace lcsm {
 namespace {
 
-// Block sizes for which spectra are kept: the best for the whole horizon, and
-// for shorter calls ones of a quarter of it each.
+// Block sizes for which spectra are kept: all that calls within the horizon
+// use.
 struct Table {
   size_t block, slices;
 };
 std::vector<Table> TablesFor(size_t horizon) {
-  // Down to here a table costs less memory than the code that reads it.
-  constexpr size_t kSmallest = 64;
-  // Slices of the smaller tables: calls up to six blocks, so that neighbours
-  // overlap by half.
-  constexpr size_t kSlices = 6;
   std::vector<Table> tables;
-  size_t block = conv::PrefillBlock(horizon, 0);
-  tables.push_back({block, (horizon + block - 1) / block + 1});
-  while (block / 4 >= kSmallest) {
-    block /= 4;
-    tables.push_back({block, kSlices});
+  const size_t largest = std::max(conv::PrefillBlock(horizon, 0),
+                                  conv::PrefillBlock(1, horizon - 1));
+  for (size_t block = conv::kSmallestPrefillBlock; block <= largest;
+       block *= conv::kPrefillBlockStep) {
+    const size_t all = (horizon + block - 1) / block;
+    tables.push_back({block, block == conv::kLargestPrefillBlock
+                                 ? all
+                                 : std::min(all, conv::kPrefillSlices)});
   }
-  std::reverse(tables.begin(), tables.end());
   return tables;
+}
+
+// Taps that the tables are made of, see PrefillShape::taps.
+size_t TapsFor(const HyenaConfig& config, size_t horizon) {
+  size_t taps = 1;
+  for (const Table& table : TablesFor(horizon)) {
+    taps = std::max(taps, table.block * table.slices);
+  }
+  return std::min(taps, config.max_length);
 }
 
 }  // namespace
@@ -64,9 +70,10 @@ HyenaPrefillShared::Bytes HyenaPrefillShared::BytesFor(
     bytes.spectra = 0;
     return bytes;
   }
-  conv::Problem problem = HyenaLayerProblem(config, horizon);
+  const size_t taps = TapsFor(config, horizon);
+  conv::Problem problem = HyenaLayerProblem(config, taps);
   problem.mixers *= config.layers;
-  bytes.making = conv::FilterBank::BytesFor(problem, horizon);
+  bytes.making = conv::FilterBank::BytesFor(problem, taps);
   return bytes;
 }
 
@@ -108,7 +115,7 @@ StatusOr<std::shared_ptr<const HyenaPrefillShared>> HyenaPrefillShared::Create(
   shared->limits_ = limits;
   LCSM_RETURN_IF_ERROR(shared->MakePanels(weights));
   if (BytesFor(config, horizon, limits).spectra != 0) {
-    conv::Problem problem = HyenaLayerProblem(config, horizon);
+    conv::Problem problem = HyenaLayerProblem(config, TapsFor(config, horizon));
     problem.mixers *= config.layers;
     LCSM_ASSIGN_OR_RETURN(std::unique_ptr<conv::FilterBank> bank,
                           conv::FilterBank::Create(problem));
@@ -124,19 +131,13 @@ StatusOr<std::shared_ptr<const HyenaPrefillShared>> HyenaPrefillShared::Create(
 }
 
 const conv::PrefillSpectra* HyenaPrefillShared::FindSpectra(
-    conv::PrefillShape* shape) const {
-  const size_t wanted = conv::PrefillBlock(shape->inputs, shape->following);
+    const conv::PrefillShape& shape) const {
   for (const conv::PrefillSpectra& table : spectra_) {
-    shape->block = table.block();
-    // Of two neighbours, a factor of four apart, the larger.
-    if (shape->slices() <= table.slices() && table.block() >= wanted) {
+    if (table.block() == shape.block && shape.slices() <= table.slices()) {
       return &table;
     }
   }
-  if (spectra_.empty()) return nullptr;
-  shape->block = spectra_.back().block();
-  return shape->slices() <= spectra_.back().slices() ? &spectra_.back()
-                                                     : nullptr;
+  return nullptr;
 }
 
 }  // namespace lcsm

@@ -55,8 +55,9 @@ class HyenaPrefillShared {
   size_t horizon() const { return horizon_; }
   const HyenaPrefillLimits& limits() const { return limits_; }
   const HyenaLayerPanels& panels(size_t layer) const { return panels_[layer]; }
-  // Null: none that serves the shape is kept; else shape->block is set.
-  const conv::PrefillSpectra* FindSpectra(conv::PrefillShape* shape) const;
+  // Null: none are kept.
+  const conv::PrefillSpectra* FindSpectra(
+      const conv::PrefillShape& shape) const;
 
  private:
   HyenaPrefillShared() = default;

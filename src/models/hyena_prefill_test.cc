@@ -122,6 +122,37 @@ TEST(HyenaPrefillTest, TheSameBitsOnAnyNumberOfThreads) {
   }
 }
 
+// Nor does a longer horizon matter, or what it makes one keep.
+TEST(HyenaPrefillTest, TheSameBitsWhateverItIsPreparedFor) {
+  HyenaConfig config = SmallConfig();
+  config.max_length = 5000;
+  const TestModel test(config);
+  for (const size_t length : {1, 5, 100, 300, 1000}) {
+    const std::vector<int32_t> tokens = RandomTokens(length, 12, 7);
+    std::vector<float> want;
+    for (const size_t longer : {0, 1, 50, 700, 4000}) {
+      for (const HyenaPrefillLimits& limits :
+           {HyenaPrefillLimits(), kNothingKept}) {
+        ThreadPool pool(1);
+        const auto state = StateWithLimits(test, length + longer, limits, pool);
+        std::vector<float> got;
+        ASSERT_TRUE(
+            state
+                ->Prefill(tokens, {.on_logits =
+                                       [&](size_t, std::span<const float> v) {
+                                         got.insert(got.end(), v.begin(),
+                                                    v.end());
+                                         return OkStatus();
+                                       },
+                                   .following = 0})
+                .ok());
+        if (want.empty()) want = got;
+        ASSERT_EQ(got, want) << length << " of " << length + longer;
+      }
+    }
+  }
+}
+
 // Prefill, then steps: the logits of decode alone, whatever the plan.
 TEST(HyenaPrefillTest, StepsGoOnBehindIt) {
   HyenaConfig config = SmallConfig();

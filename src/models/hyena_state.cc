@@ -105,6 +105,7 @@ void HyenaState::Reset() noexcept {
   times_ = StepTimes();
   origin_ = 0;
   pending_ = PendingLines();
+  ReturnApart();
   horizon_ = shared_.horizon;
 }
 
@@ -237,9 +238,9 @@ StatusOr<std::unique_ptr<ModelState>> HyenaState::Fork() const {
   fork->origin_ = origin_;
   fork->horizon_ = horizon_;
   fork->pending_ = pending_;
+  fork->scratch_ = scratch_;
   if (PendingIsApart()) {
-    LCSM_ASSIGN_OR_RETURN(fork->apart_,
-                          FloatBuffer::Allocate(apart_.size(), kPendingName));
+    LCSM_ASSIGN_OR_RETURN(fork->apart_, TakeApart(apart_.size()));
     std::copy_n(apart_.data(), apart_.size(), fork->apart_.data());
     fork->pending_.lines = fork->apart_.data();
   } else if (pending_.lines != nullptr) {
@@ -309,14 +310,32 @@ size_t HyenaState::TailFloats(size_t layer) const {
   return fir.tail_rows() * fir.channels();
 }
 
+StatusOr<FloatBuffer> HyenaState::TakeApart(size_t floats) const {
+  for (FloatBuffer& spare : scratch_->spare) {
+    if (spare.size() != floats) continue;
+    FloatBuffer taken = std::move(spare);
+    std::swap(spare, scratch_->spare.back());
+    scratch_->spare.pop_back();
+    return taken;
+  }
+  return FloatBuffer::Allocate(floats, kPendingName);
+}
+
+void HyenaState::ReturnApart() noexcept {
+  if (apart_.size() == 0) return;
+  std::vector<FloatBuffer>& spare = scratch_->spare;  // With room for them.
+  if (spare.size() == kSpares) spare.erase(spare.begin());
+  spare.push_back(std::move(apart_));
+  apart_ = FloatBuffer();
+}
+
 StatusOr<PendingLines> HyenaState::AllocateApart(size_t count,
                                                  FloatBuffer* buffer) const {
   const HyenaConfig& config = weights_->config();
   const size_t stride = (count | 1) * kLanes;
-  LCSM_ASSIGN_OR_RETURN(
-      *buffer, FloatBuffer::Allocate(config.layers * config.convolutions() *
-                                         HyenaGroups(config) * stride,
-                                     kPendingName));
+  LCSM_ASSIGN_OR_RETURN(*buffer,
+                        TakeApart(config.layers * config.convolutions() *
+                                  HyenaGroups(config) * stride));
   return PendingLines{buffer->data(), stride, count};
 }
 
@@ -369,18 +388,19 @@ Status HyenaState::PrefillByLayers(std::span<const int32_t> tokens,
   } else if (following != 0) {
     LCSM_ASSIGN_OR_RETURN(after, AllocateApart(following, &apart));
   }
-  if (prefill_ == nullptr) {
-    prefill_ =
+  if (scratch_->prefill == nullptr) {
+    scratch_->prefill =
         std::make_unique<HyenaPrefill>(*weights_, *shared_.prefill, pool_);
   }
-  LCSM_RETURN_IF_ERROR(prefill_->Run(tokens, origin_, following, request, fir_,
-                                     pending_, after, &times_));
+  LCSM_RETURN_IF_ERROR(scratch_->prefill->Run(
+      tokens, origin_, following, request, fir_, pending_, after, &times_));
   origin_ += tokens.size();
   pending_ = after;
   if (apart.data() != nullptr) {
+    ReturnApart();
     apart_ = std::move(apart);
   } else if (!PendingIsApart()) {
-    apart_ = FloatBuffer();
+    ReturnApart();
   }
   return OkStatus();
 }

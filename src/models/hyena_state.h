@@ -71,6 +71,9 @@ class HyenaState : public ModelState {
   size_t TailFloats(size_t layer) const;
   // Memory for `count` positions' contributions.
   StatusOr<PendingLines> AllocateApart(size_t count, FloatBuffer* buffer) const;
+  // Of so many floats, a spare one if there is one.
+  StatusOr<FloatBuffer> TakeApart(size_t floats) const;
+  void ReturnApart() noexcept;
   // Positions taken in through the convolution.
   size_t Stepped() const {
     return convolution_ == nullptr ? 0 : convolution_->position();
@@ -117,7 +120,17 @@ class HyenaState : public ModelState {
   size_t origin_ = 0;
   PendingLines pending_;
   FloatBuffer apart_;
-  std::unique_ptr<HyenaPrefill> prefill_;  // Made when it is wanted.
+  // Shared with forks: it is of use to whoever has the pool, which is one state
+  // at a time. A fork that brought its own would spend a tenth of the time of
+  // a short prefill on fresh pages.
+  struct Scratch {
+    std::unique_ptr<HyenaPrefill> prefill;  // Made when it is wanted.
+    std::vector<FloatBuffer> spare;         // Former apart_, for the next one.
+    Scratch() { spare.reserve(kSpares); }
+  };
+  // One for a state and one for its fork; more would only hold memory.
+  static constexpr size_t kSpares = 2;
+  std::shared_ptr<Scratch> scratch_ = std::make_shared<Scratch>();
   std::unique_ptr<conv::OnlineConvolution> convolution_;
   std::vector<ShortFirState> fir_;
   FloatBuffer x_;        // Residual stream, [tokens][D].
