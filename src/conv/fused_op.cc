@@ -17,16 +17,6 @@ namespace {
 // 256, and a hundred times what asking for the next piece costs.
 constexpr size_t kPieceGrain = 256;
 
-void MakeSlice(const TileKernels& kernels, const FftTables& tables,
-               const FilterBank& filters, size_t filter_group, size_t distance,
-               float* spectrum) {
-  // Slice d: taps from (d - 1) U on.
-  const size_t first =
-      std::min(filters.taps(), (distance - 1) * tables.block());
-  kernels.fft_spectrum(tables, filters.FlatGroup(filter_group) + first * kLanes,
-                       filters.taps() - first, spectrum);
-}
-
 // All slices of all filter groups, [filter group][slice][SliceStride].
 StatusOr<FloatBuffer> MakeSlices(const TileKernels& kernels,
                                  const FftTables& tables, const Slices& slices,
@@ -40,8 +30,8 @@ StatusOr<FloatBuffer> MakeSlices(const TileKernels& kernels,
   pool.ParallelFor(filter_groups, 1, [&](size_t begin, size_t end, size_t) {
     for (size_t f = begin; f < end; ++f) {
       for (size_t s = 0; s < slices.count; ++s) {
-        MakeSlice(kernels, tables, filters, f, slices.first + s,
-                  buffer.data() + (f * slices.count + s) * stride);
+        MakeFilterSlice(kernels, tables, filters, f, slices.first + s,
+                        buffer.data() + (f * slices.count + s) * stride);
       }
     }
   });
@@ -83,7 +73,8 @@ class RemadeOp final : public LevelOp {
     float* const spectrum =
         scratch.floats + kernels_.FftScratchFloats(tables_.block());
     if (scratch.remade_for != job.filter_group) {
-      MakeSlice(kernels_, tables_, filters, job.filter_group, 1, spectrum);
+      MakeFilterSlice(kernels_, tables_, filters, job.filter_group, 1,
+                      spectrum);
       scratch.remade_for = job.filter_group;
     }
     kernels_.fft_tile(tables_, job.newest, spectrum, job.tile.outputs, job.out,
@@ -218,6 +209,15 @@ class BlocksOp final : public SlicedOp {
 };
 
 }  // namespace
+
+void MakeFilterSlice(const TileKernels& kernels, const FftTables& tables,
+                     const FilterBank& filters, size_t filter_group,
+                     size_t distance, float* spectrum) {
+  const size_t first =
+      std::min(filters.taps(), (distance - 1) * tables.block());
+  kernels.fft_spectrum(tables, filters.FlatGroup(filter_group) + first * kLanes,
+                       filters.taps() - first, spectrum);
+}
 
 size_t SliceStride(size_t block) { return 2 * block * kLanes + 3 * kLanes; }
 

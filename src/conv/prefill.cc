@@ -15,18 +15,16 @@ namespace {
 void MakeSlice(const TileKernels& kernels, const FftTables& tables,
                const FilterBank& filters, size_t filter_group, size_t distance,
                float* room, float* spectrum) {
-  const size_t block = tables.block();
-  const float* const taps = filters.FlatGroup(filter_group);
   if (distance == 0) {
+    const size_t block = tables.block();
+    const float* const taps = filters.FlatGroup(filter_group);
     const size_t count = std::min(block, filters.taps());
     std::fill_n(room, block * kLanes, 0.0f);
     std::copy_n(taps, count * kLanes, room + block * kLanes);
     kernels.fft_spectrum(tables, room, block + count, spectrum);
     return;
   }
-  const size_t first = std::min(filters.taps(), (distance - 1) * block);
-  kernels.fft_spectrum(tables, taps + first * kLanes, filters.taps() - first,
-                       spectrum);
+  MakeFilterSlice(kernels, tables, filters, filter_group, distance, spectrum);
 }
 
 // Nanoseconds of a group's lines, to compare block sizes by: the online tiles'
