@@ -262,6 +262,20 @@ Status EvaluateHyenaFilters(const HyenaWeights& weights, ThreadPool& pool,
   return OkStatus();
 }
 
+StatusOr<std::unique_ptr<conv::FilterBank>> MakeHyenaFilters(
+    const HyenaWeights& weights, size_t taps, ThreadPool& pool,
+    const ModelState::Progress& progress) {
+  const HyenaConfig& config = weights.config();
+  conv::Problem problem;
+  problem.mixers = config.layers * config.convolutions();
+  problem.channels = config.width;
+  problem.length = problem.taps = taps;
+  LCSM_ASSIGN_OR_RETURN(std::unique_ptr<conv::FilterBank> bank,
+                        conv::FilterBank::Create(problem));
+  LCSM_RETURN_IF_ERROR(EvaluateHyenaFilters(weights, pool, progress, *bank));
+  return bank;
+}
+
 Status EvaluateHyenaLayerFilter(const HyenaWeights& weights, size_t layer,
                                 ThreadPool& pool,
                                 const ModelState::Progress& progress,

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstddef>
+#include <memory>
 
 #include "base/thread_pool.h"
 #include "conv/filter_bank.h"
@@ -24,6 +25,12 @@ namespace lcsm {
 Status EvaluateHyenaFilters(const HyenaWeights& weights, ThreadPool& pool,
                             const ModelState::Progress& progress,
                             conv::FilterBank& bank);
+
+// A bank of the first `taps` > 0 taps of all layers, evaluated. Errors: as
+// above.
+StatusOr<std::unique_ptr<conv::FilterBank>> MakeHyenaFilters(
+    const HyenaWeights& weights, size_t taps, ThreadPool& pool,
+    const ModelState::Progress& progress);
 
 // The same for one layer, of a bank of the layer's mixers alone.
 Status EvaluateHyenaLayerFilter(const HyenaWeights& weights, size_t layer,

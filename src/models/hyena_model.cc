@@ -137,18 +137,31 @@ StatusOr<std::shared_ptr<const PreparedModel>> HyenaModel::Prepare(
   HyenaState::Shared shared;
   shared.weights = weights_;
   shared.horizon = extent.horizon;
-  if (extent.steps != 0) {
-    LCSM_ASSIGN_OR_RETURN(std::unique_ptr<conv::FilterBank> bank,
-                          conv::FilterBank::Create(plan.problem));
-    LCSM_RETURN_IF_ERROR(
-        EvaluateHyenaFilters(*weights_, pool, progress, *bank));
-    LCSM_ASSIGN_OR_RETURN(shared.convolution, conv::PreparedConvolution::Create(
-                                                  plan, std::move(bank), pool));
+  // Evaluated once, for steps and prefills alike.
+  const bool by_layers = extent.steps != extent.horizon;
+  const size_t kept_taps =
+      by_layers ? HyenaPrefillShared::TapsFor(weights_->config(),
+                                              extent.horizon, extent.limits)
+                : 0;
+  std::shared_ptr<const conv::FilterBank> filters;
+  if (const size_t taps = std::max(extent.steps, kept_taps); taps != 0) {
+    LCSM_ASSIGN_OR_RETURN(filters,
+                          MakeHyenaFilters(*weights_, taps, pool, progress));
   }
-  if (extent.steps != extent.horizon) {
-    LCSM_ASSIGN_OR_RETURN(shared.prefill, HyenaPrefillShared::Create(
-                                              *weights_, extent.horizon,
-                                              extent.limits, pool, progress));
+  if (by_layers) {
+    LCSM_ASSIGN_OR_RETURN(shared.prefill,
+                          HyenaPrefillShared::Create(
+                              *weights_, extent.horizon, extent.limits,
+                              kept_taps != 0 ? filters.get() : nullptr, pool));
+  }
+  if (extent.steps != 0) {
+    if (filters->taps() != extent.steps) {
+      LCSM_ASSIGN_OR_RETURN(filters,
+                            conv::FilterBank::First(*filters, extent.steps));
+    }
+    LCSM_ASSIGN_OR_RETURN(
+        shared.convolution,
+        conv::PreparedConvolution::Create(plan, std::move(filters), pool));
   }
   // Filters made of a file that was cut short meanwhile are made of zeros.
   LCSM_RETURN_IF_ERROR(CheckWeights());

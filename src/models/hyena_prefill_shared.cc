@@ -4,7 +4,6 @@
 #include <utility>
 
 #include "kernels/lanes.h"
-#include "models/hyena_filter.h"
 
 namespace lcsm {
 namespace {
@@ -26,15 +25,6 @@ std::vector<Table> TablesFor(size_t horizon) {
                                  : std::min(all, conv::kPrefillSlices)});
   }
   return tables;
-}
-
-// Taps that the tables are made of, see PrefillShape::taps.
-size_t TapsFor(const HyenaConfig& config, size_t horizon) {
-  size_t taps = 1;
-  for (const Table& table : TablesFor(horizon)) {
-    taps = std::max(taps, table.block * table.slices);
-  }
-  return std::min(taps, config.max_length);
 }
 
 }  // namespace
@@ -66,14 +56,7 @@ HyenaPrefillShared::Bytes HyenaPrefillShared::BytesFor(
     bytes.spectra +=
         conv::PrefillSpectra::BytesFor(groups, table.block, table.slices);
   }
-  if (bytes.spectra > limits.spectra_bytes) {
-    bytes.spectra = 0;
-    return bytes;
-  }
-  const size_t taps = TapsFor(config, horizon);
-  conv::Problem problem = HyenaLayerProblem(config, taps);
-  problem.mixers *= config.layers;
-  bytes.making = conv::FilterBank::BytesFor(problem, taps);
+  if (bytes.spectra > limits.spectra_bytes) bytes.spectra = 0;
   return bytes;
 }
 
@@ -105,25 +88,28 @@ Status HyenaPrefillShared::MakePanels(const HyenaWeights& weights) {
   return OkStatus();
 }
 
+size_t HyenaPrefillShared::TapsFor(const HyenaConfig& config, size_t horizon,
+                                   const HyenaPrefillLimits& limits) {
+  if (BytesFor(config, horizon, limits).spectra == 0) return 0;
+  size_t taps = 1;
+  for (const Table& table : TablesFor(horizon)) {
+    taps = std::max(taps, table.block * table.slices);  // PrefillShape::taps
+  }
+  return std::min(taps, config.max_length);
+}
+
 StatusOr<std::shared_ptr<const HyenaPrefillShared>> HyenaPrefillShared::Create(
     const HyenaWeights& weights, size_t horizon,
-    const HyenaPrefillLimits& limits, ThreadPool& pool,
-    const ModelState::Progress& progress) {
-  const HyenaConfig& config = weights.config();
+    const HyenaPrefillLimits& limits, const conv::FilterBank* filters,
+    ThreadPool& pool) {
   std::shared_ptr<HyenaPrefillShared> shared(new HyenaPrefillShared);
-  shared->horizon_ = horizon;
   shared->limits_ = limits;
   LCSM_RETURN_IF_ERROR(shared->MakePanels(weights));
-  if (BytesFor(config, horizon, limits).spectra != 0) {
-    conv::Problem problem = HyenaLayerProblem(config, TapsFor(config, horizon));
-    problem.mixers *= config.layers;
-    LCSM_ASSIGN_OR_RETURN(std::unique_ptr<conv::FilterBank> bank,
-                          conv::FilterBank::Create(problem));
-    LCSM_RETURN_IF_ERROR(EvaluateHyenaFilters(weights, pool, progress, *bank));
+  if (filters != nullptr) {
     for (const Table& table : TablesFor(horizon)) {
-      LCSM_ASSIGN_OR_RETURN(
-          conv::PrefillSpectra spectra,
-          conv::PrefillSpectra::Create(*bank, table.block, table.slices, pool));
+      LCSM_ASSIGN_OR_RETURN(conv::PrefillSpectra spectra,
+                            conv::PrefillSpectra::Create(*filters, table.block,
+                                                         table.slices, pool));
       shared->spectra_.push_back(std::move(spectra));
     }
   }

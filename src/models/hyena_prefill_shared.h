@@ -39,20 +39,22 @@ struct HyenaLayerPanels {
 // when it comes to it. Immutable.
 class HyenaPrefillShared {
  public:
-  // Errors: those of EvaluateHyenaFilters; memory.
+  // Taps that the kept spectra are made of, 0 where none are kept.
+  static size_t TapsFor(const HyenaConfig& config, size_t horizon,
+                        const HyenaPrefillLimits& limits);
+  // `filters` holds at least TapsFor taps of all layers and is not needed
+  // afterwards; null if that is 0. Error: memory.
   static StatusOr<std::shared_ptr<const HyenaPrefillShared>> Create(
       const HyenaWeights& weights, size_t horizon,
-      const HyenaPrefillLimits& limits, ThreadPool& pool,
-      const ModelState::Progress& progress);
+      const HyenaPrefillLimits& limits, const conv::FilterBank* filters,
+      ThreadPool& pool);
   struct Bytes {
     size_t panels = 0;
     size_t spectra = 0;  // 0: more than the limit.
-    size_t making = 0;   // Needed on top of that meanwhile.
   };
   static Bytes BytesFor(const HyenaConfig& config, size_t horizon,
                         const HyenaPrefillLimits& limits);
 
-  size_t horizon() const { return horizon_; }
   const HyenaPrefillLimits& limits() const { return limits_; }
   const HyenaLayerPanels& panels(size_t layer) const { return panels_[layer]; }
   // Null: none are kept.
@@ -63,7 +65,6 @@ class HyenaPrefillShared {
   HyenaPrefillShared() = default;
   Status MakePanels(const HyenaWeights& weights);
 
-  size_t horizon_ = 0;
   HyenaPrefillLimits limits_;
   std::vector<HyenaLayerPanels> panels_;
   std::vector<conv::PrefillSpectra> spectra_;  // Small blocks first.

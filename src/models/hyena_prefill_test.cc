@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "base/cpu_info.h"
+#include "models/hyena_filter.h"
 #include "models/test_model.h"
 
 namespace lcsm {
@@ -28,8 +29,12 @@ std::unique_ptr<ModelState> StateWithLimits(const TestModel& test,
   shared.weights =
       HyenaWeights::Bind(test.config, MakeMapSource(&test.tensors)).value();
   shared.horizon = horizon;
+  const size_t taps = HyenaPrefillShared::TapsFor(test.config, horizon, limits);
+  const std::unique_ptr<conv::FilterBank> filters =
+      taps != 0 ? MakeHyenaFilters(*shared.weights, taps, pool, nullptr).value()
+                : nullptr;
   shared.prefill = HyenaPrefillShared::Create(*shared.weights, horizon, limits,
-                                              pool, nullptr)
+                                              filters.get(), pool)
                        .value();
   return HyenaState::Create(std::move(shared), pool).value();
 }
