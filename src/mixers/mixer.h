@@ -1,0 +1,156 @@
+// The contract of pieces that mix along time: all that a stack of layers has to
+// know of them.
+//
+// At each position a mixer takes one row of floats in (streams side by side,
+// e.g. q | k | v) and gives one row out, which depends on the rows up to this
+// one and on no later one. Projections, norms and MLPs are not its business.
+//
+// Three stages, each checked when it is made so that the next cannot fail:
+//   Mixer           immutable weights.
+//   PreparedMixers  all mixers of a stack for a horizon: plans, taps, spectra
+//                   (mixer_set.h). Immutable.
+//   MixerStates     one sequence: a MixerState for each mixer, and the work
+//                   that was deferred (mixer_set.h).
+// A stack with one mixer is made in the same way.
+//
+// Thread safety: the first two may be shared by threads. States belong to one
+// thread at a time, and so does the pool that they were made with. What must
+// never happen: an output that depends on a later input or, in any bit, on the
+// number of threads; an allocation or a failure in a step.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <string>
+
+#include "base/thread_pool.h"
+#include "conv/online_convolution.h"
+#include "io/section_file.h"
+#include "lcsm/status.h"
+
+namespace lcsm {
+
+// What a mixer satisfies, of y[t] = read(x[t], aggregate_{i<=t} cont(i, t)).
+struct MixerTraits {
+  // P1: aggregate is associative (it need not be commutative: contributions
+  // come in the order of their positions).
+  bool associative = true;
+  // P2: cont(i, t) looks at the inputs up to i and at the number t, not at the
+  // input at t. Then it can be computed before that one is known.
+  bool query_blind = true;
+  // The aggregate of all inputs so far takes the same memory at any position,
+  // and no later one needs more.
+  bool finite_state = false;
+};
+
+// Bytes, foretold. What a mixer wants of shared convolutions is not in it:
+// PreparedMixers::Foretell has that.
+struct MixerMemory {
+  size_t weights = 0;
+  size_t state = 0;  // Of one sequence.
+};
+
+// Long convolutions that a mixer has done by an executor that it shares with
+// others of like shape (the paper's Algorithm 3).
+struct MixerConvolutions {
+  size_t count = 0;
+  size_t channels = 0;
+  size_t taps = 0;  // kEndless: as many as there are positions.
+
+  static constexpr size_t kEndless = static_cast<size_t>(-1);
+};
+
+// One sequence's state of one mixer. Made, ended and copied by MixerStates.
+class MixerState {
+ public:
+  virtual ~MixerState() = default;
+  MixerState(const MixerState&) = delete;
+  MixerState& operator=(const MixerState&) = delete;
+
+  // One position: x is [in_width], y [out_width], not overlapping. Finishes the
+  // output; contributions to later positions may be left to
+  // MixerStates::Advance, which must follow before the next step. Requires
+  // position() < horizon. Never allocates, never fails.
+  void Step(const float* x, float* y) noexcept {
+    DoStep(x, y);
+    ++position_;
+  }
+
+  // `count` known positions: x is [count][in_width], y [count][out_width], not
+  // overlapping. MixerStates::Advance(count) must follow. Requires position() +
+  // count <= horizon; 0 is nothing. However known positions are cut into calls,
+  // and whether they come by steps, changes rounding at most. Error: memory
+  // (then the state is fit only for Reset).
+  Status Prefill(size_t count, const float* x, float* y) {
+    if (count == 0) return OkStatus();
+    LCSM_RETURN_IF_ERROR(DoPrefill(count, x, y));
+    position_ += count;
+    return OkStatus();
+  }
+
+  // Between Step and Advance: what the inputs so far contribute to the next
+  // position's output, [out_width]; zeros at the horizon's end. Only for a
+  // mixer that another one was declared to read ahead (MixerRead), which is why
+  // its work is not deferred.
+  virtual void Ahead(float* /*y*/) noexcept {}
+
+  // Positions taken in.
+  size_t position() const { return position_; }
+  // Of memory that is this state's own.
+  virtual size_t bytes() const = 0;
+
+ protected:
+  MixerState() = default;
+  virtual void DoStep(const float* x, float* y) noexcept = 0;
+  virtual Status DoPrefill(size_t count, const float* x, float* y) = 0;
+  // Shared executors are not a state's to reset, copy or save.
+  virtual void DoReset() noexcept = 0;
+  // `other` is a state of the same mixer, made with equal resources.
+  virtual void DoCopyFrom(const MixerState& other) noexcept = 0;
+  virtual Status DoSave(io::SectionWriter& writer) const = 0;
+  virtual Status DoLoad(io::SectionReader& reader) = 0;
+
+ private:
+  friend class MixerStates;
+  size_t position_ = 0;
+};
+
+class Mixer {
+ public:
+  virtual ~Mixer() = default;
+  Mixer(const Mixer&) = delete;
+  Mixer& operator=(const Mixer&) = delete;
+
+  // One line for people, e.g. "softmax attention, 8 heads of 64".
+  virtual std::string Describe() const = 0;
+  virtual size_t in_width() const = 0;
+  virtual size_t out_width() const = 0;
+  virtual MixerTraits traits() const = 0;
+  // Exactly what weights and a state for `horizon` positions take.
+  virtual MixerMemory Memory(size_t horizon) const = 0;
+
+  // Long convolutions, if it has any, and taps [first, first + count) of one of
+  // them for all its channels, [count][channels]. May be asked by several
+  // threads at a time.
+  virtual MixerConvolutions convolutions() const { return {}; }
+  virtual void Taps(size_t /*which*/, size_t /*first*/, size_t /*count*/,
+                    float* /*values*/) const noexcept {}
+
+  // What a state is made with. Everything outlives it.
+  struct Resources {
+    size_t horizon = 1;
+    ThreadPool* pool = nullptr;
+    // Its convolution `o` is mixer first_convolution + o of this executor,
+    // which MixerStates moves on.
+    conv::OnlineConvolution* convolution = nullptr;
+    size_t first_convolution = 0;
+  };
+  // Error: memory.
+  virtual StatusOr<std::unique_ptr<MixerState>> NewState(
+      const Resources& resources) const = 0;
+
+ protected:
+  Mixer() = default;
+};
+
+}  // namespace lcsm

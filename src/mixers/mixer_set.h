@@ -1,0 +1,182 @@
+// The mixers of a stack together: which of their work can wait for the end of a
+// position, how that is shared, and one sequence's states.
+//
+// Long convolutions of like shape share one executor, so that the tiles that
+// fall due after a position are those of all layers at once (the paper's
+// Algorithm 3). That is possible because a tile wants inputs of earlier
+// positions only, and after a position's last mixer all of these are there,
+// whichever mixers read which others. Two kinds of links cost something, and
+// MixerSchedule says which mixers pay:
+//   - A mixer that reads another one *ahead* (what its inputs so far give to
+//     the next position) wants its tiles before the position is over: that one
+//     runs in order, with an executor of its own.
+//   - A mixer that reads a later one's output of an earlier position: known
+//     positions cannot go through layer by layer, but only `together` at a
+//     time.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/thread_pool.h"
+#include "conv/online_convolution.h"
+#include "conv/plan.h"
+#include "io/section_file.h"
+#include "lcsm/status.h"
+#include "mixers/mixer.h"
+
+namespace lcsm {
+
+// One mixer's input has something of another mixer in it. How it gets there is
+// the stack's matter.
+struct MixerRead {
+  enum class What {
+    kOutput,  // Its output, or anything made from that.
+    kAhead,   // MixerState::Ahead.
+  };
+  size_t mixer = 0;
+  size_t delay = 0;  // Positions ago; 0: the same one.
+  What what = What::kOutput;
+};
+
+struct MixerEntry {
+  std::shared_ptr<const Mixer> mixer;
+  // Besides its own past, and besides whatever the mixers before it do to the
+  // residual stream of the same position: that is always allowed.
+  std::vector<MixerRead> reads;
+};
+
+struct MixerSetOptions {
+  size_t horizon = 1;
+  conv::PlanOptions plan;  // Of the long convolutions.
+};
+
+// When each mixer's work is done.
+struct MixerSchedule {
+  enum class Work {
+    kAtOnce,        // Within its step: nothing of it can wait.
+    kAcrossLayers,  // After the position, with the others of its group.
+    kInOrder,       // Within its step, because somebody reads it ahead.
+  };
+  struct Entry {
+    Work work = Work::kAtOnce;
+    size_t group = 0;  // Of kAcrossLayers and kInOrder.
+    std::string describe, why;
+  };
+  // One executor.
+  struct Group {
+    std::vector<size_t> mixers;
+    size_t convolutions = 0;
+    conv::Plan plan;
+  };
+  // Positions that may go through all mixers at a time.
+  static constexpr size_t kAll = static_cast<size_t>(-1);
+
+  std::vector<Entry> entries;
+  std::vector<Group> groups;
+  size_t together = kAll;
+
+  // A few lines for people.
+  std::string Print() const;
+};
+
+// What falls due of one group when `known` inputs are known: `contributions`
+// products of an input and a tap for each channel of each convolution.
+struct MixerDue {
+  size_t inputs = 0, outputs = 0;
+  size_t contributions = 0;
+};
+
+struct MixerSetMemory {
+  size_t weights = 0;
+  conv::MemoryEstimate convolution;  // Sums over groups.
+  size_t states = 0;                 // Of one sequence, beside that.
+  size_t Total() const { return weights + convolution.Total() + states; }
+};
+
+class MixerStates;
+
+class PreparedMixers : public std::enable_shared_from_this<PreparedMixers> {
+ public:
+  // `mixers` in the order in which a position goes through them; at least one.
+  // Errors, naming the mixer by its number: one that reads itself, one that
+  // does not exist, a later one of the same position (a cycle), or ahead one
+  // that has nothing to read ahead; a horizon of 0; a plan's; memory.
+  static StatusOr<std::shared_ptr<const PreparedMixers>> Create(
+      std::vector<MixerEntry> mixers, const MixerSetOptions& options,
+      ThreadPool& pool);
+  // The same without making anything.
+  static StatusOr<MixerSchedule> Schedule(const std::vector<MixerEntry>& mixers,
+                                          const MixerSetOptions& options);
+  static StatusOr<MixerSetMemory> Foretell(
+      const std::vector<MixerEntry>& mixers, const MixerSetOptions& options,
+      size_t threads);
+
+  size_t size() const { return mixers_.size(); }
+  const Mixer& mixer(size_t m) const { return *mixers_[m].mixer; }
+  size_t horizon() const { return horizon_; }
+  const MixerSchedule& schedule() const { return schedule_; }
+  // For 0 < known < horizon.
+  MixerDue Due(size_t group, size_t known) const;
+
+  // States at position 0. `pool` must outlive them. They keep this object
+  // alive. Error: memory.
+  StatusOr<std::unique_ptr<MixerStates>> NewStates(ThreadPool& pool) const;
+
+ private:
+  friend class MixerStates;
+  PreparedMixers() = default;
+
+  std::vector<MixerEntry> mixers_;
+  size_t horizon_ = 0;
+  MixerSchedule schedule_;
+  std::vector<std::shared_ptr<const conv::PreparedConvolution>> groups_;
+  std::vector<size_t> first_convolution_;  // Of each mixer, in its group.
+};
+
+// One sequence. For each position: Step each mixer once, in order, then
+// Advance. For known ones: Prefill each mixer with the same count, in order,
+// then Advance(count).
+class MixerStates {
+ public:
+  size_t size() const { return states_.size(); }
+  MixerState& operator[](size_t m) { return *states_[m]; }
+  const MixerState& operator[](size_t m) const { return *states_[m]; }
+  // Ends the positions that all mixers have taken in since the last call: does
+  // what was deferred and falls due now. Never allocates, never fails.
+  void Advance(size_t count = 1) noexcept;
+
+  // Positions ended.
+  size_t position() const { return position_; }
+  size_t horizon() const { return prepared_->horizon(); }
+  void Reset() noexcept;
+  // Between positions: other states with the same past, independent from now
+  // on, for the same pool. Error: memory.
+  StatusOr<std::unique_ptr<MixerStates>> Fork() const;
+  // Between positions: everything that moves; comes back into states of the
+  // same preparation on the same SIMD target. After an error Load leaves them
+  // fit only for Reset. Errors: the file's.
+  Status Save(io::SectionWriter& writer) const;
+  Status Load(io::SectionReader& reader);
+  // Of all states, without the executors.
+  size_t bytes() const;
+  // For benchmarks: a group's executor.
+  conv::OnlineConvolution& convolution(size_t group) {
+    return *convolutions_[group];
+  }
+
+ private:
+  friend class PreparedMixers;
+  MixerStates() = default;
+  Status MakeStates();
+
+  std::shared_ptr<const PreparedMixers> prepared_;
+  ThreadPool* pool_ = nullptr;
+  std::vector<std::unique_ptr<conv::OnlineConvolution>> convolutions_;
+  std::vector<std::unique_ptr<MixerState>> states_;
+  size_t position_ = 0;
+};
+
+}  // namespace lcsm
