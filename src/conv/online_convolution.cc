@@ -352,6 +352,22 @@ void OnlineConvolution::Advance() noexcept {
   }
 }
 
+void OnlineConvolution::Ahead(size_t mixer, float* y) const noexcept {
+  const Problem& problem = prepared_->plan().problem;
+  assert(prepared_->plan().schedule == Schedule::kPerLayer);
+  if (position_ + 1 >= problem.length) {
+    std::fill_n(y, problem.batch * problem.channels, 0.0f);
+    return;
+  }
+  for (size_t row = 0; row < problem.batch; ++row) {
+    for (size_t g = 0; g < groups_; ++g) {
+      std::copy_n(view_.At(HistoryGroup(mixer, row, g), position_ + 1),
+                  std::min(kLanes, problem.channels - g * kLanes),
+                  y + row * problem.channels + g * kLanes);
+    }
+  }
+}
+
 void OnlineConvolution::RunDueWork(size_t r) noexcept {
   const Plan& plan = prepared_->plan();
   if (r >= plan.problem.length) return;

@@ -71,6 +71,10 @@ class OnlineConvolution {
   // now due, and this step's share of the deferred ones.
   void Advance() noexcept;
 
+  // With Schedule::kPerLayer, between Step(mixer, ..) and Advance: what the
+  // inputs so far contribute to the next position, [B][D]; zeros at the end.
+  void Ahead(size_t mixer, float* y) const noexcept;
+
   // With Problem::primed, at position 0: where contributions of earlier inputs
   // to the positions of one history are to be stored, [length()][kLanes].
   // Histories are numbered as in layout.h.

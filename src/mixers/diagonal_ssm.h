@@ -70,8 +70,8 @@ class DiagonalSsm : public Mixer {
 
   size_t channels_ = 0, modes_ = 0;
   bool real_ = false;
-  // [skip][poles re, im][residues re, im], each [modes][channels] but the
-  // first; without the imaginary ones for real modes.
+  // The skip, [channels]; then real parts of poles and residues and, but for
+  // real modes, their imaginary parts, [modes][channels] each.
   FloatBuffer weights_;
 };
 

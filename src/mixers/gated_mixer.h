@@ -32,6 +32,7 @@ class GatedMixer : public Mixer {
   MixerTraits traits() const override;
   MixerMemory Memory(size_t horizon) const override;
   MixerConvolutions convolutions() const override { return convolutions_; }
+  bool defers() const override;
   void Taps(size_t which, size_t first, size_t count,
             float* values) const noexcept override;
   StatusOr<std::unique_ptr<MixerState>> NewState(

@@ -41,6 +41,7 @@ class LongConvolution : public Mixer {
   MixerConvolutions convolutions() const override {
     return {1, channels_, taps_};
   }
+  bool CanBeReadAhead() const override { return true; }
   void Taps(size_t which, size_t first, size_t count,
             float* values) const noexcept override;
   StatusOr<std::unique_ptr<MixerState>> NewState(
@@ -48,9 +49,12 @@ class LongConvolution : public Mixer {
 
  private:
   LongConvolution() = default;
+  static StatusOr<std::shared_ptr<LongConvolution>> Make(
+      size_t channels, size_t taps, TapSource source, std::vector<float> skip);
+
   size_t channels_ = 0, taps_ = 0;
   TapSource source_;
-  std::vector<float> explicit_;  // [taps][channels], or empty.
+  size_t held_ = 0;  // Bytes of explicit taps.
   std::vector<float> skip_;
 };
 

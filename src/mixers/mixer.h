@@ -60,27 +60,27 @@ struct MixerConvolutions {
   static constexpr size_t kEndless = static_cast<size_t>(-1);
 };
 
-// One sequence's state of one mixer. Made, ended and copied by MixerStates.
+// One sequence's state of one mixer. Made by MixerStates.
 class MixerState {
  public:
   virtual ~MixerState() = default;
   MixerState(const MixerState&) = delete;
   MixerState& operator=(const MixerState&) = delete;
 
-  // One position: x is [in_width], y [out_width], not overlapping. Finishes the
-  // output; contributions to later positions may be left to
-  // MixerStates::Advance, which must follow before the next step. Requires
-  // position() < horizon. Never allocates, never fails.
+  // One position: x is [in_width], y [out_width]; the same where the widths
+  // are, or not overlapping. Finishes the output; contributions to later
+  // positions may be left to MixerStates::Advance, which must follow before the
+  // next step. Requires position() < horizon. Never allocates, never fails.
   void Step(const float* x, float* y) noexcept {
     DoStep(x, y);
     ++position_;
   }
 
-  // `count` known positions: x is [count][in_width], y [count][out_width], not
-  // overlapping. MixerStates::Advance(count) must follow. Requires position() +
-  // count <= horizon; 0 is nothing. However known positions are cut into calls,
-  // and whether they come by steps, changes rounding at most. Error: memory
-  // (then the state is fit only for Reset).
+  // `count` known positions: x is [count][in_width], y [count][out_width], as
+  // above. MixerStates::Advance(count) must follow. Requires position() + count
+  // <= horizon; 0 is nothing. However known positions are cut into calls, and
+  // whether they come by steps, changes rounding at most. Error: memory (then
+  // the state is fit only for Reset).
   Status Prefill(size_t count, const float* x, float* y) {
     if (count == 0) return OkStatus();
     LCSM_RETURN_IF_ERROR(DoPrefill(count, x, y));
@@ -94,24 +94,45 @@ class MixerState {
   // its work is not deferred.
   virtual void Ahead(float* /*y*/) noexcept {}
 
+  // MixerStates::Advance calls this for a mixer that defers work of its own
+  // (Mixer::defers): the positions that Step or Prefill took in last have
+  // ended. A call with 1 does what Step deferred and falls due now; Prefill of
+  // more defers nothing. Never allocates, never fails.
+  virtual void Advance(size_t /*count*/) noexcept {}
+
   // Positions taken in.
   size_t position() const { return position_; }
   // Of memory that is this state's own.
   virtual size_t bytes() const = 0;
 
+  // For whoever holds the state: MixerStates, or a mixer with others inside.
+  // They leave shared executors alone. Back to position 0.
+  void Reset() noexcept {
+    DoReset();
+    position_ = 0;
+  }
+  // `other` is a state of the same mixer, made with equal resources.
+  void CopyFrom(const MixerState& other) noexcept {
+    DoCopyFrom(other);
+    position_ = other.position_;
+  }
+  // All that moves but the position. Errors: the file's.
+  virtual Status Save(io::SectionWriter& writer) const = 0;
+  // After an error it is fit only for Reset.
+  Status Load(io::SectionReader& reader, size_t position) {
+    position_ = position;
+    return DoLoad(reader, position);
+  }
+
  protected:
   MixerState() = default;
   virtual void DoStep(const float* x, float* y) noexcept = 0;
   virtual Status DoPrefill(size_t count, const float* x, float* y) = 0;
-  // Shared executors are not a state's to reset, copy or save.
   virtual void DoReset() noexcept = 0;
-  // `other` is a state of the same mixer, made with equal resources.
   virtual void DoCopyFrom(const MixerState& other) noexcept = 0;
-  virtual Status DoSave(io::SectionWriter& writer) const = 0;
-  virtual Status DoLoad(io::SectionReader& reader) = 0;
+  virtual Status DoLoad(io::SectionReader& reader, size_t position) = 0;
 
  private:
-  friend class MixerStates;
   size_t position_ = 0;
 };
 
@@ -135,6 +156,11 @@ class Mixer {
   virtual MixerConvolutions convolutions() const { return {}; }
   virtual void Taps(size_t /*which*/, size_t /*first*/, size_t /*count*/,
                     float* /*values*/) const noexcept {}
+
+  // Whether its states defer work of their own, beside shared convolutions'.
+  virtual bool defers() const { return false; }
+  // Whether its states have something to read ahead, MixerState::Ahead.
+  virtual bool CanBeReadAhead() const { return false; }
 
   // What a state is made with. Everything outlives it.
   struct Resources {

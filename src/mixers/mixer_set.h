@@ -61,8 +61,9 @@ struct MixerSchedule {
     kInOrder,       // Within its step, because somebody reads it ahead.
   };
   struct Entry {
+    static constexpr size_t kNone = static_cast<size_t>(-1);
     Work work = Work::kAtOnce;
-    size_t group = 0;  // Of kAcrossLayers and kInOrder.
+    size_t group = kNone;  // Of mixers that share executors.
     std::string describe, why;
   };
   // One executor.

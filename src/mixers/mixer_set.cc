@@ -1,0 +1,412 @@
+#include "mixers/mixer_set.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cassert>
+#include <cstdint>
+#include <span>
+#include <utility>
+
+#include "conv/filter_bank.h"
+
+namespace lcsm {
+namespace {
+
+using Work = MixerSchedule::Work;
+
+// Taps that one call evaluates: few enough that threads share the work of one
+// filter, many enough that starting a series anew costs nothing.
+constexpr size_t kTapsPerCall = 1024;
+
+std::string_view Name(Work work) {
+  switch (work) {
+    case Work::kAtOnce:
+      return "at once";
+    case Work::kAcrossLayers:
+      return "across layers";
+    case Work::kInOrder:
+      return "in order";
+  }
+  return "";
+}
+
+Status CheckRead(size_t reader, const MixerRead& read,
+                 const std::vector<MixerEntry>& mixers) {
+  if (read.mixer >= mixers.size()) {
+    return InvalidInput(fmt::format(
+        "mixer {} reads mixer {}, but there are only {}, counted from 0",
+        reader, read.mixer, mixers.size()));
+  }
+  if (read.delay == 0 && read.mixer >= reader) {
+    return InvalidInput(fmt::format(
+        "mixer {} reads mixer {} of the same position, which has not run yet: "
+        "expected one before it, or a delay of at least 1",
+        reader, read.mixer));
+  }
+  if (read.what == MixerRead::What::kAhead &&
+      !mixers[read.mixer].mixer->CanBeReadAhead()) {
+    return InvalidInput(
+        fmt::format("mixer {} reads mixer {} ahead, which is a {} and has "
+                    "nothing to read ahead: expected a long convolution",
+                    reader, read.mixer, mixers[read.mixer].mixer->Describe()));
+  }
+  return OkStatus();
+}
+
+Status CheckEntries(const std::vector<MixerEntry>& mixers,
+                    const MixerSetOptions& options) {
+  if (mixers.empty()) return InvalidInput("a stack without mixers");
+  if (options.horizon == 0) {
+    return InvalidInput("mixers for 0 positions, expected at least 1");
+  }
+  for (size_t m = 0; m < mixers.size(); ++m) {
+    if (mixers[m].mixer == nullptr) {
+      return InternalError(fmt::format("mixer {} is missing", m));
+    }
+  }
+  for (size_t m = 0; m < mixers.size(); ++m) {
+    for (const MixerRead& read : mixers[m].reads) {
+      LCSM_RETURN_IF_ERROR(CheckRead(m, read, mixers));
+    }
+  }
+  return OkStatus();
+}
+
+// Who reads each mixer ahead; itself: nobody.
+std::vector<size_t> ReadersAhead(const std::vector<MixerEntry>& mixers) {
+  std::vector<size_t> readers(mixers.size());
+  for (size_t m = 0; m < mixers.size(); ++m) readers[m] = m;
+  for (size_t m = 0; m < mixers.size(); ++m) {
+    for (const MixerRead& read : mixers[m].reads) {
+      if (read.what == MixerRead::What::kAhead) readers[read.mixer] = m;
+    }
+  }
+  return readers;
+}
+
+std::string WhyAtOnce(const MixerTraits& traits) {
+  if (!traits.query_blind) return "its contributions look at the query";
+  if (traits.finite_state) return "its state is small and takes each input in";
+  return "it defers nothing";
+}
+
+// Gives every long convolution a place in a group.
+void MakeGroups(const std::vector<MixerEntry>& mixers,
+                const MixerSetOptions& options, MixerSchedule* schedule) {
+  const std::vector<size_t> readers = ReadersAhead(mixers);
+  const bool per_layer = options.plan.schedule == conv::Schedule::kPerLayer;
+  for (size_t m = 0; m < mixers.size(); ++m) {
+    const Mixer& mixer = *mixers[m].mixer;
+    MixerSchedule::Entry& entry = schedule->entries[m];
+    entry.describe = mixer.Describe();
+    const MixerConvolutions wanted = mixer.convolutions();
+    if (wanted.count == 0) {
+      if (mixer.defers()) {
+        entry.work = Work::kAcrossLayers;
+        entry.why = "by itself";
+      } else {
+        entry.why = WhyAtOnce(mixer.traits());
+      }
+      continue;
+    }
+    const bool ahead = readers[m] != m;
+    if (ahead) {
+      entry.work = Work::kInOrder;
+      entry.why = fmt::format("mixer {} reads it ahead", readers[m]);
+    } else if (per_layer) {
+      entry.work = Work::kInOrder;
+      entry.why = "the plan wants it per layer";
+    } else {
+      entry.work = Work::kAcrossLayers;
+      entry.why = "nobody wants its tiles before the position is over";
+    }
+    const size_t taps = std::min(wanted.taps, options.horizon);
+    size_t g = schedule->groups.size();
+    // One that runs in order stays alone: its neighbours' tiles can wait.
+    for (size_t i = 0; i < schedule->groups.size() && !ahead; ++i) {
+      const MixerSchedule::Group& group = schedule->groups[i];
+      if (readers[group.mixers[0]] == group.mixers[0] &&
+          group.plan.problem.channels == wanted.channels &&
+          group.plan.problem.taps == taps) {
+        g = i;
+        break;
+      }
+    }
+    if (g == schedule->groups.size()) {
+      schedule->groups.emplace_back();
+      conv::Plan& plan = schedule->groups[g].plan;
+      plan.problem.channels = wanted.channels;
+      plan.problem.taps = taps;
+      plan.problem.length = options.horizon;
+      plan.schedule = entry.work == Work::kInOrder
+                          ? conv::Schedule::kPerLayer
+                          : conv::Schedule::kAcrossLayers;
+    }
+    entry.group = g;
+    schedule->groups[g].mixers.push_back(m);
+    schedule->groups[g].convolutions += wanted.count;
+  }
+}
+
+}  // namespace
+
+std::string MixerSchedule::Print() const {
+  std::string text;
+  for (size_t m = 0; m < entries.size(); ++m) {
+    const Entry& entry = entries[m];
+    text +=
+        fmt::format("mixer {}: {}: {}", m, entry.describe, Name(entry.work));
+    if (entry.group != Entry::kNone) {
+      text += fmt::format(" (group {})", entry.group);
+    }
+    text += fmt::format(", {}\n", entry.why);
+  }
+  for (size_t g = 0; g < groups.size(); ++g) {
+    const conv::Problem& problem = groups[g].plan.problem;
+    text += fmt::format(
+        "group {}: {} convolution{} of {} channels, {} taps: "
+        "{}\n",
+        g, groups[g].convolutions, groups[g].convolutions == 1 ? "" : "s",
+        problem.channels, problem.taps, groups[g].plan.Print());
+  }
+  text += together == kAll
+              ? std::string("known positions: layer by layer\n")
+              : fmt::format("known positions: {} at a time\n", together);
+  return text;
+}
+
+StatusOr<MixerSchedule> PreparedMixers::Schedule(
+    const std::vector<MixerEntry>& mixers, const MixerSetOptions& options) {
+  LCSM_RETURN_IF_ERROR(CheckEntries(mixers, options));
+  MixerSchedule schedule;
+  schedule.entries.resize(mixers.size());
+  for (size_t m = 0; m < mixers.size(); ++m) {
+    for (const MixerRead& read : mixers[m].reads) {
+      if (read.what == MixerRead::What::kAhead) schedule.together = 1;
+      if (read.mixer >= m) {
+        schedule.together = std::min(schedule.together, read.delay);
+      }
+    }
+  }
+  MakeGroups(mixers, options, &schedule);
+  size_t used = 0;
+  for (MixerSchedule::Group& group : schedule.groups) {
+    conv::PlanOptions plan = options.plan;
+    plan.schedule = group.plan.schedule;
+    if (plan.memory_limit != 0) {
+      // What the groups before leave of it; 0 would mean any.
+      plan.memory_limit -= std::min(used, plan.memory_limit - 1);
+    }
+    conv::Problem problem = group.plan.problem;
+    problem.mixers = group.convolutions;
+    LCSM_ASSIGN_OR_RETURN(group.plan, conv::MakePlan(problem, plan));
+    used += group.plan.Memory(plan.threads).Total();
+  }
+  return schedule;
+}
+
+StatusOr<MixerSetMemory> PreparedMixers::Foretell(
+    const std::vector<MixerEntry>& mixers, const MixerSetOptions& options,
+    size_t threads) {
+  LCSM_ASSIGN_OR_RETURN(const MixerSchedule schedule,
+                        Schedule(mixers, options));
+  MixerSetMemory memory;
+  for (const MixerEntry& entry : mixers) {
+    const MixerMemory one = entry.mixer->Memory(options.horizon);
+    memory.weights += one.weights;
+    memory.states += one.state;
+  }
+  for (const MixerSchedule::Group& group : schedule.groups) {
+    const conv::MemoryEstimate one = group.plan.Memory(threads);
+    memory.convolution.taps += one.taps;
+    // Groups are made one after another.
+    memory.convolution.making = std::max(memory.convolution.making, one.making);
+    memory.convolution.spectra += one.spectra;
+    memory.convolution.histories += one.histories;
+    memory.convolution.blocks += one.blocks;
+    memory.convolution.scratch += one.scratch;
+  }
+  return memory;
+}
+
+StatusOr<std::shared_ptr<const PreparedMixers>> PreparedMixers::Create(
+    std::vector<MixerEntry> mixers, const MixerSetOptions& options,
+    ThreadPool& pool) {
+  std::shared_ptr<PreparedMixers> prepared(new PreparedMixers);
+  LCSM_ASSIGN_OR_RETURN(prepared->schedule_, Schedule(mixers, options));
+  prepared->horizon_ = options.horizon;
+  prepared->first_convolution_.resize(mixers.size());
+  for (const MixerSchedule::Group& group : prepared->schedule_.groups) {
+    const conv::Problem& problem = group.plan.problem;
+    LCSM_ASSIGN_OR_RETURN(std::unique_ptr<conv::FilterBank> bank,
+                          conv::FilterBank::Create(problem));
+    const size_t calls = (bank->taps() + kTapsPerCall - 1) / kTapsPerCall;
+    const size_t rows = std::min(bank->taps(), kTapsPerCall);
+    LCSM_ASSIGN_OR_RETURN(
+        FloatBuffer values,
+        FloatBuffer::Allocate(pool.NumThreads() * rows * problem.channels,
+                              "taps on their way"));
+    size_t next = 0;
+    for (size_t m : group.mixers) {
+      const Mixer& mixer = *mixers[m].mixer;
+      prepared->first_convolution_[m] = next;
+      const size_t count = mixer.convolutions().count;
+      pool.ParallelFor(
+          count * calls, 1, [&](size_t begin, size_t end, size_t worker) {
+            float* const mine =
+                values.data() + worker * rows * problem.channels;
+            for (size_t i = begin; i < end; ++i) {
+              const size_t first = i % calls * kTapsPerCall;
+              const size_t taps = std::min(kTapsPerCall, bank->taps() - first);
+              mixer.Taps(i / calls, first, taps, mine);
+              bank->SetTaps(next + i / calls, first, taps, mine);
+            }
+          });
+      next += count;
+    }
+    LCSM_ASSIGN_OR_RETURN(
+        std::shared_ptr<const conv::PreparedConvolution> convolution,
+        conv::PreparedConvolution::Create(group.plan, std::move(bank), pool));
+    prepared->groups_.push_back(std::move(convolution));
+  }
+  prepared->mixers_ = std::move(mixers);
+  return std::shared_ptr<const PreparedMixers>(std::move(prepared));
+}
+
+MixerDue PreparedMixers::Due(size_t group, size_t known) const {
+  assert(known > 0 && known < horizon_);
+  const conv::Plan& plan = schedule_.groups[group].plan;
+  MixerDue due;
+  if (plan.method == conv::Method::kLazy) {
+    due.inputs = std::min(known, plan.problem.taps - 1);
+    due.outputs = 1;
+  } else if (plan.method == conv::Method::kEager) {
+    due.inputs = 1;
+    due.outputs = std::min(plan.problem.taps - 1, horizon_ - known);
+  } else if (!plan.levels.empty()) {
+    const conv::Level& level = plan.levels[conv::DueLevel(plan.levels, known)];
+    const conv::Tile tile = conv::TileAt(plan.problem, level, known);
+    due.inputs = tile.terms * level.block;
+    due.outputs = tile.terms == 0 ? 0 : tile.outputs;
+  }
+  due.contributions = due.inputs * due.outputs;
+  return due;
+}
+
+StatusOr<std::unique_ptr<MixerStates>> PreparedMixers::NewStates(
+    ThreadPool& pool) const {
+  std::unique_ptr<MixerStates> states(new MixerStates);
+  states->prepared_ = shared_from_this();
+  states->pool_ = &pool;
+  for (const auto& group : groups_) {
+    LCSM_ASSIGN_OR_RETURN(std::unique_ptr<conv::OnlineConvolution> convolution,
+                          conv::OnlineConvolution::Create(group, pool));
+    states->convolutions_.push_back(std::move(convolution));
+  }
+  LCSM_RETURN_IF_ERROR(states->MakeStates());
+  return states;
+}
+
+Status MixerStates::MakeStates() {
+  for (size_t m = 0; m < prepared_->size(); ++m) {
+    const Mixer& mixer = prepared_->mixer(m);
+    Mixer::Resources resources;
+    resources.horizon = prepared_->horizon();
+    resources.pool = pool_;
+    if (mixer.convolutions().count != 0) {
+      const size_t group = prepared_->schedule_.entries[m].group;
+      resources.convolution = convolutions_[group].get();
+      resources.first_convolution = prepared_->first_convolution_[m];
+    }
+    LCSM_ASSIGN_OR_RETURN(std::unique_ptr<MixerState> state,
+                          mixer.NewState(resources));
+    states_.push_back(std::move(state));
+  }
+  return OkStatus();
+}
+
+void MixerStates::Advance(size_t count) noexcept {
+  if (count == 0) return;
+  position_ += count;
+  assert(std::all_of(states_.begin(), states_.end(), [this](const auto& state) {
+    return state->position() == position_;
+  }));
+  for (size_t m = 0; m < states_.size(); ++m) {
+    if (prepared_->mixer(m).defers()) states_[m]->Advance(count);
+  }
+  for (const auto& convolution : convolutions_) {
+    if (count == 1) {
+      convolution->Advance();
+    } else {
+      convolution->AdvanceMany(count);
+    }
+  }
+}
+
+void MixerStates::Reset() noexcept {
+  for (const auto& convolution : convolutions_) convolution->Reset();
+  for (const auto& state : states_) state->Reset();
+  position_ = 0;
+}
+
+StatusOr<std::unique_ptr<MixerStates>> MixerStates::Fork() const {
+  std::unique_ptr<MixerStates> fork(new MixerStates);
+  fork->prepared_ = prepared_;
+  fork->pool_ = pool_;
+  for (const auto& convolution : convolutions_) {
+    LCSM_ASSIGN_OR_RETURN(std::unique_ptr<conv::OnlineConvolution> copy,
+                          convolution->Fork());
+    fork->convolutions_.push_back(std::move(copy));
+  }
+  LCSM_RETURN_IF_ERROR(fork->MakeStates());
+  for (size_t m = 0; m < states_.size(); ++m) {
+    fork->states_[m]->CopyFrom(*states_[m]);
+  }
+  fork->position_ = position_;
+  return fork;
+}
+
+Status MixerStates::Save(io::SectionWriter& writer) const {
+  const uint64_t position = position_;
+  LCSM_RETURN_IF_ERROR(writer.PutArray(
+      "mixers' position", std::span<const uint64_t>(&position, 1)));
+  for (const auto& convolution : convolutions_) {
+    LCSM_RETURN_IF_ERROR(convolution->Save(writer));
+  }
+  for (const auto& state : states_) LCSM_RETURN_IF_ERROR(state->Save(writer));
+  return OkStatus();
+}
+
+Status MixerStates::Load(io::SectionReader& reader) {
+  uint64_t position = 0;
+  LCSM_RETURN_IF_ERROR(
+      reader.GetArray("mixers' position", std::span<uint64_t>(&position, 1)));
+  if (position > horizon()) {
+    return InvalidInput(fmt::format(
+        "{}: stands at position {}, expected at most {}, which the mixers are "
+        "for",
+        reader.name(), position, horizon()));
+  }
+  for (const auto& convolution : convolutions_) {
+    LCSM_RETURN_IF_ERROR(convolution->Load(reader));
+    if (convolution->position() != position) {
+      return InvalidInput(fmt::format(
+          "{}: a convolution stands at position {}, the mixers at {}",
+          reader.name(), convolution->position(), position));
+    }
+  }
+  position_ = position;
+  for (const auto& state : states_) {
+    LCSM_RETURN_IF_ERROR(state->Load(reader, position_));
+  }
+  return OkStatus();
+}
+
+size_t MixerStates::bytes() const {
+  size_t bytes = 0;
+  for (const auto& state : states_) bytes += state->bytes();
+  return bytes;
+}
+
+}  // namespace lcsm

@@ -1,0 +1,275 @@
+// Stacks of mixers: who shares an executor, who runs in order, and that the
+// answers are those of each mixer alone.
+#include "mixers/mixer_set.h"
+
+#include "mixers/diagonal_ssm.h"
+#include "mixers/fir_mixer.h"
+#include "mixers/long_convolution.h"
+#include "mixers/mixer_test_util.h"
+#include "mixers/reference.h"
+#include "mixers/softmax_attention.h"
+
+namespace lcsm {
+namespace {
+
+using What = MixerRead::What;
+using Work = MixerSchedule::Work;
+
+constexpr size_t kWidth = 20, kLength = 150;
+
+std::shared_ptr<const Mixer> Conv(unsigned seed, size_t taps = kLength) {
+  auto mixer =
+      LongConvolution::Create(kWidth, Normal(taps * kWidth, seed, 0.1f));
+  EXPECT_TRUE(mixer.ok());
+  return *mixer;
+}
+
+std::shared_ptr<const Mixer> Fir() {
+  auto mixer = FirMixer::Create(kWidth, 3, Normal(3 * kWidth, 9));
+  EXPECT_TRUE(mixer.ok());
+  return *mixer;
+}
+
+std::shared_ptr<const Mixer> Attention() {
+  SoftmaxAttentionOptions options;
+  options.key = options.value = 8;
+  auto mixer = SoftmaxAttention::Create(options);
+  EXPECT_TRUE(mixer.ok());
+  return *mixer;
+}
+
+StatusOr<MixerSchedule> ScheduleOf(std::vector<MixerEntry> mixers) {
+  MixerSetOptions options;
+  options.horizon = kLength;
+  return PreparedMixers::Schedule(mixers, options);
+}
+
+TEST(MixerScheduleTest, LikeConvolutionsShareAnExecutor) {
+  const auto schedule = ScheduleOf({{Conv(1), {}},
+                                    {Attention(), {}},
+                                    {Conv(2), {}},
+                                    {Fir(), {}},
+                                    {Conv(3, 40), {}},
+                                    {Conv(4, 4000), {}}});
+  ASSERT_TRUE(schedule.ok());
+  ASSERT_EQ(schedule->groups.size(), 2u);
+  // Taps beyond the horizon make no difference.
+  EXPECT_EQ(schedule->groups[0].mixers, (std::vector<size_t>{0, 2, 5}));
+  EXPECT_EQ(schedule->groups[1].mixers, (std::vector<size_t>{4}));
+  EXPECT_EQ(schedule->groups[0].plan.problem.mixers, 3u);
+  EXPECT_EQ(schedule->entries[0].work, Work::kAcrossLayers);
+  EXPECT_EQ(schedule->entries[1].work, Work::kAtOnce);
+  EXPECT_EQ(schedule->entries[3].work, Work::kAtOnce);
+  EXPECT_EQ(schedule->entries[4].work, Work::kAcrossLayers);
+  EXPECT_EQ(schedule->together, MixerSchedule::kAll);
+  const std::string text = schedule->Print();
+  EXPECT_NE(text.find("mixer 1: softmax attention, 1 heads of 8: at once, its "
+                      "contributions look at the query\n"),
+            std::string::npos)
+      << text;
+  EXPECT_NE(text.find("group 0: 3 convolutions of 20 channels, 150 taps: "),
+            std::string::npos)
+      << text;
+}
+
+TEST(MixerScheduleTest, LinksCostOnlyWhatTheyMust) {
+  // An output of the same position from before, or of an earlier one: nothing.
+  auto schedule = ScheduleOf(
+      {{Conv(1), {}}, {Conv(2), {{0, 0, What::kOutput}}}, {Conv(3), {{0, 3}}}});
+  ASSERT_TRUE(schedule.ok());
+  EXPECT_EQ(schedule->groups.size(), 1u);
+  EXPECT_EQ(schedule->together, MixerSchedule::kAll);
+  // From behind: the across-layers pass stays, known positions come in parts.
+  schedule = ScheduleOf(
+      {{Conv(1), {{2, 5}, {1, 9}}}, {Conv(2), {}}, {Conv(3), {{2, 7}}}});
+  ASSERT_TRUE(schedule.ok());
+  EXPECT_EQ(schedule->groups.size(), 1u);
+  EXPECT_EQ(schedule->together, 5u);
+  // Ahead: that one runs in order.
+  schedule = ScheduleOf(
+      {{Conv(1), {}}, {Conv(2), {{0, 0, What::kAhead}}}, {Conv(3), {}}});
+  ASSERT_TRUE(schedule.ok());
+  EXPECT_EQ(schedule->groups.size(), 2u);
+  EXPECT_EQ(schedule->entries[0].work, Work::kInOrder);
+  EXPECT_EQ(schedule->entries[1].work, Work::kAcrossLayers);
+  EXPECT_EQ(schedule->groups[1].mixers, (std::vector<size_t>{1, 2}));
+  EXPECT_EQ(schedule->together, 1u);
+  EXPECT_NE(
+      schedule->Print().find("in order (group 0), mixer 1 reads it ahead"),
+      std::string::npos)
+      << schedule->Print();
+}
+
+TEST(MixerScheduleTest, RefusesCyclesAndStrangers) {
+  const auto refused = [](std::vector<MixerEntry> mixers, const char* what) {
+    const auto schedule = ScheduleOf(std::move(mixers));
+    ASSERT_FALSE(schedule.ok());
+    EXPECT_NE(schedule.status().message().find(what), std::string::npos)
+        << schedule.status().message();
+  };
+  refused({{Conv(1), {{1, 0}}}, {Conv(2), {}}}, "reads mixer 1 of the same");
+  refused({{Conv(1), {{0, 0}}}}, "reads mixer 0 of the same position");
+  refused({{Conv(1), {{7, 1}}}}, "there are only 1");
+  refused({{Fir(), {}}, {Conv(2), {{0, 0, What::kAhead}}}},
+          "nothing to read ahead");
+  refused({}, "without mixers");
+  MixerSetOptions options;
+  options.horizon = 0;
+  EXPECT_FALSE(PreparedMixers::Schedule({{Conv(1), {}}}, options).ok());
+}
+
+// A stack in which each mixer's output goes into the next one.
+class MixerSetTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    taps_.push_back(Normal(kLength * kWidth, 1, 0.1f));
+    taps_.push_back(Normal(kLength * kWidth, 2, 0.1f));
+    taps_.push_back(Normal(33 * kWidth, 3, 0.1f));
+    for (const auto& taps : taps_) {
+      auto mixer = LongConvolution::Create(kWidth, taps);
+      ASSERT_TRUE(mixer.ok());
+      mixers_.push_back({*mixer, {}});
+    }
+    x_ = Normal(kLength * kWidth, 4);
+    want_ = Doubles(x_);
+    for (const auto& taps : taps_) {
+      want_ = ref::Convolution(taps, {}, kWidth, want_);
+    }
+  }
+
+  std::unique_ptr<MixerStates> Make(const MixerSetOptions& options,
+                                    ThreadPool& pool) {
+    auto prepared = PreparedMixers::Create(mixers_, options, pool);
+    EXPECT_TRUE(prepared.ok());
+    auto states = (*prepared)->NewStates(pool);
+    EXPECT_TRUE(states.ok());
+    return std::move(*states);
+  }
+
+  static void Take(MixerStates& states, const std::vector<float>& x,
+                   size_t together, std::vector<float>* y) {
+    std::vector<float> rows;
+    for (size_t t = states.position(); t < kLength;) {
+      const size_t count = std::min(together, kLength - t);
+      rows.assign(x.data() + t * kWidth, x.data() + (t + count) * kWidth);
+      for (size_t m = 0; m < states.size(); ++m) {
+        if (count == 1) {
+          states[m].Step(rows.data(), rows.data());
+        } else {
+          ASSERT_TRUE(states[m].Prefill(count, rows.data(), rows.data()).ok());
+        }
+      }
+      std::copy(rows.begin(), rows.end(), y->data() + t * kWidth);
+      states.Advance(count);
+      t += count;
+    }
+  }
+
+  std::vector<std::vector<float>> taps_;
+  std::vector<MixerEntry> mixers_;
+  std::vector<float> x_;
+  std::vector<double> want_;
+};
+
+TEST_F(MixerSetTest, StackedConvolutions) {
+  std::vector<float> first;
+  for (size_t threads : {1, 3}) {
+    ThreadPool pool(threads);
+    for (const auto schedule :
+         {conv::Schedule::kAcrossLayers, conv::Schedule::kPerLayer}) {
+      for (const auto method : {conv::Method::kPaper, conv::Method::kPlanned,
+                                conv::Method::kLazy, conv::Method::kEager}) {
+        MixerSetOptions options;
+        options.horizon = kLength;
+        options.plan.method = method;
+        options.plan.schedule = schedule;
+        const auto states = Make(options, pool);
+        for (size_t together : {size_t{1}, size_t{8}, kLength}) {
+          states->Reset();
+          std::vector<float> y(x_.size());
+          Take(*states, x_, together, &y);
+          ExpectNear(y, want_, 2e-6 * 8, "stack");
+          if (method != conv::Method::kPaper) continue;
+          if (first.empty()) first = y;
+          EXPECT_TRUE(SameBits(y, first)) << threads << " " << together;
+        }
+      }
+    }
+  }
+}
+
+TEST_F(MixerSetTest, ReadsAhead) {
+  ThreadPool pool(2);
+  mixers_[2].reads = {{0, 0, What::kAhead}};
+  for (const auto method : {conv::Method::kPaper, conv::Method::kPlanned,
+                            conv::Method::kLazy, conv::Method::kEager}) {
+    for (const auto latency : {conv::Latency::kBest, conv::Latency::kFlat}) {
+      MixerSetOptions options;
+      options.horizon = kLength;
+      options.plan.method = method;
+      options.plan.latency = latency;
+      const auto states = Make(options, pool);
+      std::vector<float> y(kWidth), ahead(kWidth);
+      std::vector<double> last(kWidth);
+      for (size_t t = 0; t < kLength; ++t) {
+        (*states)[0].Step(x_.data() + t * kWidth, y.data());
+        for (size_t c = 0; c < kWidth; ++c) {
+          // What was ahead is the output without this position's own part.
+          const double own =
+              static_cast<double>(taps_[0][c]) * x_[t * kWidth + c];
+          ASSERT_NEAR(y[c] - own, last[c], 4e-6) << t;
+        }
+        (*states)[0].Ahead(ahead.data());
+        last = Doubles(ahead);
+        (*states)[1].Step(y.data(), y.data());
+        (*states)[2].Step(y.data(), y.data());
+        for (size_t c = 0; c < kWidth; ++c) {
+          ASSERT_NEAR(y[c], want_[t * kWidth + c], 2e-6 * 8);
+        }
+        states->Advance();
+      }
+      EXPECT_EQ(last, std::vector<double>(kWidth)) << "the end";
+    }
+  }
+}
+
+TEST_F(MixerSetTest, MemoryIsForetold) {
+  ThreadPool pool(2);
+  mixers_.push_back({Fir(), {}});
+  mixers_.push_back({Attention(), {}});
+  MixerSetOptions options;
+  options.horizon = kLength;
+  const auto memory = PreparedMixers::Foretell(mixers_, options, 2);
+  ASSERT_TRUE(memory.ok());
+  const auto states = Make(options, pool);
+  EXPECT_EQ(memory->states, states->bytes());
+  EXPECT_GT(memory->convolution.histories, 3 * kLength * kWidth * 4);
+  EXPECT_GT(memory->weights, 0u);
+  // A limit that does not do.
+  options.plan.memory_limit = 1000;
+  EXPECT_FALSE(PreparedMixers::Create(mixers_, options, pool).ok());
+}
+
+TEST_F(MixerSetTest, TellsWhatFallsDue) {
+  ThreadPool pool(1);
+  MixerSetOptions options;
+  options.horizon = 64;
+  auto prepared = PreparedMixers::Create({mixers_[0]}, options, pool);
+  ASSERT_TRUE(prepared.ok());
+  // Every pair of an input and a later output once.
+  size_t all = 0;
+  for (size_t known = 1; known < 64; ++known) {
+    const MixerDue due = (*prepared)->Due(0, known);
+    EXPECT_EQ(due.inputs, known & -known);
+    all += due.contributions;
+  }
+  EXPECT_EQ(all, 64u * 63 / 2);
+  options.plan.method = conv::Method::kLazy;
+  prepared = PreparedMixers::Create({mixers_[0]}, options, pool);
+  ASSERT_TRUE(prepared.ok());
+  EXPECT_EQ((*prepared)->Due(0, 10).inputs, 10u);
+  EXPECT_EQ((*prepared)->Due(0, 10).outputs, 1u);
+}
+
+}  // namespace
+}  // namespace lcsm

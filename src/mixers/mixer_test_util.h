@@ -1,0 +1,176 @@
+// What every mixer must do, tested the same way for all: steps against a slow
+// twin, known positions however cut and on however many threads, no look ahead,
+// reset, fork, save and load, memory as foretold.
+#pragma once
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <filesystem>
+#include <memory>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "base/thread_pool.h"
+#include "io/section_file.h"
+#include "mixers/mixer_set.h"
+
+namespace lcsm {
+
+inline std::vector<float> Normal(size_t n, unsigned seed, float scale = 1) {
+  std::mt19937 rng(seed);
+  std::normal_distribution<float> normal(0, scale);
+  std::vector<float> v(n);
+  for (float& f : v) f = normal(rng);
+  return v;
+}
+
+inline std::vector<double> Doubles(const std::vector<float>& v) {
+  return std::vector<double>(v.begin(), v.end());
+}
+
+// A stack of one mixer. Null and a failed test on error.
+inline std::unique_ptr<MixerStates> Alone(std::shared_ptr<const Mixer> mixer,
+                                          size_t horizon, ThreadPool& pool) {
+  MixerSetOptions options;
+  options.horizon = horizon;
+  auto prepared = PreparedMixers::Create({{mixer, {}}}, options, pool);
+  EXPECT_TRUE(prepared.ok()) << prepared.status().message();
+  if (!prepared.ok()) return nullptr;
+  auto states = (*prepared)->NewStates(pool);
+  EXPECT_TRUE(states.ok()) << states.status().message();
+  return states.ok() ? std::move(*states) : nullptr;
+}
+
+// Takes rows [from, to) of x in, `together` at a time (1: by steps).
+inline void Take(MixerStates& states, const Mixer& mixer,
+                 const std::vector<float>& x, size_t from, size_t to,
+                 size_t together, std::vector<float>* y) {
+  for (size_t t = from; t < to;) {
+    const size_t count = std::min(together, to - t);
+    const float* const in = x.data() + t * mixer.in_width();
+    float* const out = y->data() + t * mixer.out_width();
+    if (together == 1) {
+      states[0].Step(in, out);
+    } else {
+      ASSERT_TRUE(states[0].Prefill(count, in, out).ok());
+    }
+    states.Advance(count);
+    t += count;
+  }
+}
+
+inline std::vector<float> RunAlone(const std::shared_ptr<const Mixer>& mixer,
+                                   const std::vector<float>& x, size_t together,
+                                   size_t threads) {
+  ThreadPool pool(threads);
+  const size_t length = x.size() / mixer->in_width();
+  std::vector<float> y(length * mixer->out_width(), NAN);
+  const auto states = Alone(mixer, length, pool);
+  if (states != nullptr) Take(*states, *mixer, x, 0, length, together, &y);
+  return y;
+}
+
+inline bool SameBits(const std::vector<float>& a, const std::vector<float>& b) {
+  return a.size() == b.size() &&
+         std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
+}
+
+inline void ExpectNear(const std::vector<float>& y,
+                       const std::vector<double>& want, double tolerance,
+                       const std::string& what) {
+  ASSERT_EQ(y.size(), want.size()) << what;
+  for (size_t i = 0; i < y.size(); ++i) {
+    ASSERT_NEAR(y[i], want[i], tolerance) << what << ", element " << i;
+  }
+}
+
+// `want` is the slow twin's answer for x.
+inline void CheckMixer(const std::shared_ptr<const Mixer>& mixer,
+                       const std::vector<float>& x,
+                       const std::vector<double>& want, double tolerance) {
+  SCOPED_TRACE(mixer->Describe());
+  const size_t in = mixer->in_width(), out = mixer->out_width();
+  const size_t length = x.size() / in;
+  const std::vector<float> steps = RunAlone(mixer, x, 1, 1);
+  ExpectNear(steps, want, tolerance, "steps");
+  for (size_t together : {size_t{2}, size_t{7}, size_t{67}, length + 1}) {
+    const std::vector<float> known = RunAlone(mixer, x, together, 1);
+    ExpectNear(known, want, tolerance, "known positions");
+    EXPECT_TRUE(SameBits(known, RunAlone(mixer, x, together, 3))) << "threads";
+  }
+  EXPECT_TRUE(SameBits(steps, RunAlone(mixer, x, 1, 3))) << "threads";
+
+  ThreadPool pool(2);
+  const auto states = Alone(mixer, length, pool);
+  ASSERT_NE(states, nullptr);
+  EXPECT_EQ(states->bytes(), mixer->Memory(length).state);
+  std::vector<float> y(length * out, NAN);
+  const size_t half = length / 2;
+  // Nothing taken in is nothing done.
+  ASSERT_TRUE((*states)[0].Prefill(0, x.data(), y.data()).ok());
+  states->Advance(0);
+  EXPECT_EQ(states->position(), 0u);
+  // What stands behind an output does not matter: where the rest of the input
+  // is other, the outputs up to there have the same bits.
+  std::vector<float> other = x;
+  for (size_t i = half * in; i < other.size(); ++i) other[i] = 1 - other[i];
+  std::vector<float> ahead = RunAlone(mixer, other, length + 1, 1);
+  std::vector<float> known = RunAlone(mixer, x, length + 1, 1);
+  ahead.resize(half * out);
+  known.resize(half * out);
+  EXPECT_TRUE(SameBits(ahead, known)) << "a look ahead";
+  Take(*states, *mixer, other, 0, half, 1, &y);
+  auto fork = states->Fork();
+  ASSERT_TRUE(fork.ok());
+  const auto path =
+      std::filesystem::temp_directory_path() /
+      ("lcsm_mixer_" + std::to_string(::getpid()) + "_test.sections");
+  {
+    auto writer = io::SectionWriter::Create(path, "{}");
+    ASSERT_TRUE(writer.ok()) << writer.status().message();
+    ASSERT_TRUE(states->Save(*writer).ok());
+    ASSERT_TRUE(writer->Finish().ok());
+  }
+  Take(*states, *mixer, other, half, length, 1, &y);
+  std::vector<float> forked(y.size(), NAN);
+  std::copy_n(y.begin(), half * out, forked.begin());
+  Take(**fork, *mixer, x, half, length, 1, &forked);
+  EXPECT_TRUE(SameBits(forked, steps)) << "fork";
+  // Loaded over what came later, it goes on from half way.
+  {
+    auto reader = io::SectionReader::Open(path);
+    ASSERT_TRUE(reader.ok()) << reader.status().message();
+    const Status loaded = states->Load(*reader);
+    ASSERT_TRUE(loaded.ok()) << loaded.message();
+    EXPECT_TRUE(reader->Finish().ok());
+  }
+  std::filesystem::remove(path);
+  EXPECT_EQ(states->position(), half);
+  EXPECT_EQ((*states)[0].position(), half);
+  Take(*states, *mixer, x, half, length, 1, &y);
+  EXPECT_TRUE(SameBits(y, steps)) << "load";
+  states->Reset();
+  EXPECT_EQ(states->position(), 0u);
+  Take(*states, *mixer, x, 0, length, 1, &y);
+  EXPECT_TRUE(SameBits(y, steps)) << "reset";
+  // Known positions first, steps behind.
+  states->Reset();
+  Take(*states, *mixer, x, 0, half, length, &y);
+  Take(*states, *mixer, x, half, length, 1, &y);
+  ExpectNear(y, want, tolerance, "steps behind known positions");
+
+  // One position alone.
+  const std::vector<float> first(x.begin(),
+                                 x.begin() + static_cast<std::ptrdiff_t>(in));
+  const std::vector<double> first_want(
+      want.begin(), want.begin() + static_cast<std::ptrdiff_t>(out));
+  ExpectNear(RunAlone(mixer, first, 1, 1), first_want, tolerance, "horizon 1");
+  ExpectNear(RunAlone(mixer, first, 2, 1), first_want, tolerance, "horizon 1");
+}
+
+}  // namespace lcsm
