@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <span>
 #include <utility>
 
@@ -14,6 +15,9 @@ namespace {
 
 using Feature = LinearAttentionOptions::Feature;
 using Gate = LinearAttentionOptions::Gate;
+
+// Heads and their widths: products of these can be counted.
+constexpr size_t kLargest = size_t{1} << 14;
 
 // State updates worth handing to another thread.
 constexpr size_t kGrainUpdates = 16384;
@@ -140,11 +144,12 @@ class State final : public MixerState {
 
 StatusOr<std::shared_ptr<const LinearAttention>> LinearAttention::Create(
     LinearAttentionOptions options) {
-  if (options.heads == 0 || options.key == 0 || options.value == 0) {
+  const auto fits = [](size_t n) { return n >= 1 && n <= kLargest; };
+  if (!fits(options.heads) || !fits(options.key) || !fits(options.value)) {
     return InvalidInput(fmt::format(
         "linear attention of {} heads with keys of {} and values of {}, "
-        "expected at least 1 of each",
-        options.heads, options.key, options.value));
+        "expected 1 to {} of each",
+        options.heads, options.key, options.value, kLargest));
   }
   const size_t decays = options.gate == Gate::kConstant ? options.heads : 0;
   if (options.decay.size() != decays) {
@@ -159,10 +164,11 @@ StatusOr<std::shared_ptr<const LinearAttention>> LinearAttention::Create(
           decay));
     }
   }
-  if (!(options.epsilon >= 0)) {
+  if (!(options.epsilon >= 0) || !std::isfinite(options.scale)) {
     return InvalidInput(fmt::format(
-        "an epsilon of {} in linear attention, expected one of at least 0",
-        options.epsilon));
+        "an epsilon of {} and a scale of {} in linear attention, expected the "
+        "first at least 0 and the second finite",
+        options.epsilon, options.scale));
   }
   std::shared_ptr<LinearAttention> mixer(new LinearAttention);
   mixer->options_ = std::move(options);

@@ -295,6 +295,11 @@ TEST(MixersTest, LinearAttention) {
   o = {};
   o.key = 0;
   EXPECT_FALSE(LinearAttention::Create(o).ok());
+  o.key = size_t{1} << 62;
+  EXPECT_FALSE(LinearAttention::Create(o).ok());
+  o = {};
+  o.scale = INFINITY;
+  EXPECT_FALSE(LinearAttention::Create(o).ok());
 }
 
 TEST(MixersTest, SoftmaxAttention) {
@@ -364,6 +369,7 @@ TEST(MixersTest, SoftmaxAttentionRefuses) {
   EXPECT_TRUE(refused([](Options& o) { o.soft_cap = -1; }));
   EXPECT_TRUE(refused([](Options& o) { o.position_scale = 0; }));
   EXPECT_TRUE(refused([](Options& o) { o.scale = NAN; }));
+  EXPECT_TRUE(refused([](Options& o) { o.value = size_t{1} << 62; }));
 }
 
 TEST(MixersTest, AlibiSlopesAreThePublishedOnes) {

@@ -22,6 +22,9 @@ constexpr size_t kGrainStores = 4;
 // its window.
 constexpr size_t kPositions = 64;
 
+// Heads and their widths: products of these and a horizon can be counted.
+constexpr size_t kLargest = size_t{1} << 14;
+
 // Positions that the cache holds.
 size_t Rows(const SoftmaxAttentionOptions& o, size_t horizon) {
   if (o.window >= horizon) return horizon;
@@ -172,12 +175,13 @@ class State final : public MixerState {
 };
 
 Status Check(const SoftmaxAttentionOptions& o) {
-  if (o.heads == 0 || o.kv_heads == 0 || o.key == 0 || o.value == 0 ||
+  const auto fits = [](size_t n) { return n >= 1 && n <= kLargest; };
+  if (!fits(o.heads) || !fits(o.kv_heads) || !fits(o.key) || !fits(o.value) ||
       o.window == 0) {
     return InvalidInput(fmt::format(
         "attention of {} heads and {} of keys {} and values {} wide with a "
-        "window of {}, expected at least 1 of each",
-        o.heads, o.kv_heads, o.key, o.value, o.window));
+        "window of {}, expected 1 to {} of each, and a window of at least 1",
+        o.heads, o.kv_heads, o.key, o.value, o.window, kLargest));
   }
   if (o.heads % o.kv_heads != 0) {
     return InvalidInput(fmt::format(

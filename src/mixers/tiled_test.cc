@@ -214,8 +214,7 @@ TEST(TiledTest, ContributionsComeInOrder) {
   }
 }
 
-// What is not one. (What the compiler says: tiled_mixer_message, a test of the
-// build.)
+// What is not one. (What the compiler says: the tests tiled_mixer_says_*.)
 struct NoTypes {
   size_t units() const noexcept { return 1; }
 };
