@@ -23,6 +23,9 @@ struct ConvolutionOptions {
   size_t channels = 1;
   // Samples the stream may have before Reset. Memory grows with it.
   size_t max_length = 0;
+  // The stream may be given more samples later, see Reserve. Keeps a copy of
+  // the taps, and every input where short filters would let go of old ones.
+  bool growable = false;
   ExecutionOptions execution = {.threads = 1};
 };
 
@@ -45,6 +48,14 @@ class OnlineConvolution {
   // `count` samples at once, [count][channels]. Same outputs as Step to the
   // bit. Requires position() + count <= max_length().
   void Process(size_t count, const float* x, float* y) noexcept;
+
+  // Makes room for `max_length` samples in all, between two of them, at any
+  // position. Outputs from here on are, to the bit, those of a stream that had
+  // the plan it has now from the start. Takes about as long as making a stream
+  // of that length, and memory for both while it lasts, so grow by a factor,
+  // not by a sample. Errors leave the stream as it was: one that was not made
+  // growable, a length below max_length(), memory.
+  Status Reserve(size_t max_length);
 
   size_t position() const noexcept;
   size_t max_length() const noexcept;

@@ -45,6 +45,60 @@ TEST(OnlineConvolutionFacade, StepAndProcessAgreeWithTheDefinition) {
   }
 }
 
+TEST(OnlineConvolutionFacade, GrowsBetweenSamples) {
+  constexpr size_t kChannels = 3, kTaps = 200, kLength = 300;
+  std::vector<float> taps(kChannels * kTaps), x(kLength * kChannels);
+  for (size_t i = 0; i < taps.size(); ++i) taps[i] = std::sin(0.7f * i);
+  for (size_t i = 0; i < x.size(); ++i) x[i] = std::cos(1.3f * i);
+  lcsm::ConvolutionOptions options;
+  options.channels = kChannels;
+  options.growable = true;
+  for (const lcsm::Method method :
+       {lcsm::Method::kPlanned, lcsm::Method::kPaper, lcsm::Method::kLazy,
+        lcsm::Method::kEager}) {
+    options.execution.method = method;
+    options.max_length = 10;
+    auto stream = lcsm::OnlineConvolution::Create(taps, options).value();
+    std::vector<float> y(x.size());
+    const auto step = [&](size_t until) {
+      while (stream.position() < until) {
+        const size_t at = stream.position() * kChannels;
+        stream.Step(&x[at], &y[at]);
+      }
+    };
+    step(7);
+    ASSERT_TRUE(stream.Reserve(100).ok());
+    EXPECT_EQ(stream.max_length(), 100u);
+    EXPECT_EQ(stream.position(), 7u);
+    ASSERT_TRUE(stream.Reserve(100).ok());  // Nothing to do.
+    EXPECT_NE(stream.Reserve(99).message().find("cannot shrink"),
+              std::string::npos);
+    EXPECT_FALSE(stream.Reserve(size_t{1} << 55).ok());
+    EXPECT_EQ(stream.max_length(), 100u);
+    step(100);
+    const lcsm::Status grown = stream.Reserve(kLength);
+    ASSERT_TRUE(grown.ok()) << grown.message();
+    step(kLength);
+    for (size_t t = 0; t < kLength; ++t) {
+      for (size_t c = 0; c < kChannels; ++c) {
+        double sum = 0;
+        for (size_t i = t < kTaps ? 0 : t - kTaps + 1; i <= t; ++i) {
+          sum += static_cast<double>(x[i * kChannels + c]) *
+                 taps[c * kTaps + t - i];
+        }
+        ASSERT_NEAR(y[t * kChannels + c], sum, 2e-5) << t << " " << c;
+      }
+    }
+    stream.Reset();
+    EXPECT_EQ(stream.max_length(), kLength);
+  }
+  options.growable = false;
+  auto fixed = lcsm::OnlineConvolution::Create(taps, options).value();
+  const lcsm::Status refused = fixed.Reserve(20);
+  EXPECT_NE(refused.message().find("growable"), std::string::npos);
+  EXPECT_TRUE(fixed.Reserve(10).ok());
+}
+
 TEST(OnlineConvolutionFacade, RefusesWhatMakesNoSense) {
   const std::vector<float> taps(10);
   EXPECT_FALSE(lcsm::OnlineConvolution::Create(taps, {}).ok());

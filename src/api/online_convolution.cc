@@ -22,19 +22,23 @@ namespace {
 // in pieces, so that a long filter needs no second copy.
 constexpr size_t kTapsAtOnce = 1024;
 
-void FillBank(std::span<const float> taps, size_t channels,
-              conv::FilterBank& bank) {
+StatusOr<std::shared_ptr<const conv::FilterBank>> MakeBank(
+    std::span<const float> taps, const conv::Problem& problem) {
+  LCSM_ASSIGN_OR_RETURN(std::unique_ptr<conv::FilterBank> bank,
+                        conv::FilterBank::Create(problem));
+  const size_t channels = problem.channels;
   const size_t given = taps.size() / channels;
   std::vector<float> block(kTapsAtOnce * channels);
-  for (size_t first = 0; first < bank.taps(); first += kTapsAtOnce) {
-    const size_t count = std::min(kTapsAtOnce, bank.taps() - first);
+  for (size_t first = 0; first < bank->taps(); first += kTapsAtOnce) {
+    const size_t count = std::min(kTapsAtOnce, bank->taps() - first);
     for (size_t c = 0; c < channels; ++c) {
       for (size_t n = 0; n < count; ++n) {
         block[n * channels + c] = taps[c * given + first + n];
       }
     }
-    bank.SetTaps(0, first, count, block.data());
+    bank->SetTaps(0, first, count, block.data());
   }
+  return std::shared_ptr<const conv::FilterBank>(std::move(bank));
 }
 
 // One bad tap would spoil every output from its lag on, and each tile's whole
@@ -57,6 +61,8 @@ struct OnlineConvolution::Impl {
   explicit Impl(size_t threads) : pool(threads) {}
 
   ThreadPool pool;
+  conv::PlanOptions plan_options;
+  std::vector<float> taps;  // As they were given, where the stream may grow.
   std::shared_ptr<const conv::PreparedConvolution> prepared;
   std::unique_ptr<conv::OnlineConvolution> state;  // Before the pool dies.
 };
@@ -90,11 +96,11 @@ StatusOr<OnlineConvolution> OnlineConvolution::Create(
     problem.channels = options.channels;
     problem.length = options.max_length;
     problem.taps = taps.size() / options.channels;
+    problem.growable = options.growable;
     LCSM_ASSIGN_OR_RETURN(conv::Plan plan,
                           conv::MakePlan(problem, plan_options));
-    LCSM_ASSIGN_OR_RETURN(std::unique_ptr<conv::FilterBank> bank,
-                          conv::FilterBank::Create(problem));
-    FillBank(taps, options.channels, *bank);
+    LCSM_ASSIGN_OR_RETURN(std::shared_ptr<const conv::FilterBank> bank,
+                          MakeBank(taps, problem));
 
     auto impl = std::make_unique<Impl>(options.execution.threads);
     LCSM_ASSIGN_OR_RETURN(impl->prepared,
@@ -102,7 +108,40 @@ StatusOr<OnlineConvolution> OnlineConvolution::Create(
                               std::move(plan), std::move(bank), impl->pool));
     LCSM_ASSIGN_OR_RETURN(impl->state, conv::OnlineConvolution::Create(
                                            impl->prepared, impl->pool));
+    if (options.growable) {
+      impl->plan_options = plan_options;
+      impl->taps.assign(taps.begin(), taps.end());
+    }
     return OnlineConvolution(std::move(impl));
+  });
+}
+
+Status OnlineConvolution::Reserve(size_t max_length) {
+  return api::NoThrow([&]() -> Status {
+    const conv::PreparedConvolution& now = *impl_->prepared;
+    const conv::Problem& problem = now.plan().problem;
+    if (max_length < problem.length) {
+      return InvalidInput(
+          "the stream has room for " + std::to_string(problem.length) +
+          " samples and cannot shrink to " + std::to_string(max_length));
+    }
+    if (max_length == problem.length) return OkStatus();
+    if (!problem.growable) {
+      return InvalidInput(
+          "the stream was not made to grow, see ConvolutionOptions::growable");
+    }
+    LCSM_ASSIGN_OR_RETURN(
+        conv::Plan plan,
+        conv::GrowPlan(now.plan(), max_length, impl_->plan_options));
+    LCSM_ASSIGN_OR_RETURN(std::shared_ptr<const conv::FilterBank> bank,
+                          MakeBank(impl_->taps, plan.problem));
+    LCSM_ASSIGN_OR_RETURN(
+        std::shared_ptr<const conv::PreparedConvolution> longer,
+        conv::PreparedConvolution::Create(std::move(plan), std::move(bank),
+                                          impl_->pool, &now));
+    LCSM_RETURN_IF_ERROR(impl_->state->Reserve(longer));
+    impl_->prepared = std::move(longer);
+    return OkStatus();
   });
 }
 

@@ -9,7 +9,7 @@
 namespace lcsm::conv {
 
 StatusOr<std::unique_ptr<DeferredWork>> DeferredWork::Create(
-    const Plan& plan, const std::vector<std::unique_ptr<const LevelOp>>& ops,
+    const Plan& plan, const std::vector<std::shared_ptr<const LevelOp>>& ops,
     const FilterBank& filters, const HistoryView& histories,
     const std::vector<float*>& kept, ThreadPool& pool) {
   std::unique_ptr<DeferredWork> work(new DeferredWork(plan.problem));
@@ -123,9 +123,34 @@ void DeferredWork::StepWhole(size_t history, size_t known,
     if (known % one.level.block != 0) continue;
     const Tile tile = TileAt(problem_, one.level, known);
     if (tile.terms == 0) continue;
-    const LevelJob job = Job(one, tile, history);
-    for (size_t piece = 0; piece < one.op->NumPieces(); ++piece) {
-      one.op->Piece(piece, job, parts_[worker].scratch[l]);
+    RunWhole(l, Job(one, tile, history), worker);
+  }
+}
+
+void DeferredWork::RunWhole(size_t l, const LevelJob& job,
+                            size_t worker) noexcept {
+  const SlicedOp& op = *levels_[l].op;
+  for (size_t piece = 0; piece < op.NumPieces(); ++piece) {
+    op.Piece(piece, job, parts_[worker].scratch[l]);
+  }
+}
+
+void DeferredWork::Rebuild(size_t history, const HistoryView& inputs,
+                           size_t position, size_t worker) noexcept {
+  for (size_t l = 0; l < levels_.size(); ++l) {
+    const OneLevel& one = levels_[l];
+    const size_t block = one.level.block;
+    const size_t complete = position / block;
+    // Wanted are the outputs of the last two tiles, and the spectra that those
+    // and later ones read: older tiles would only be written over.
+    const size_t wanted = SlotsOf(problem_, one.level) + 1;
+    for (size_t k = complete > wanted ? complete - wanted : 1; k <= complete;
+         ++k) {
+      const Tile tile = TileAt(problem_, one.level, k * block);
+      if (tile.terms == 0) continue;
+      LevelJob job = Job(one, tile, history);
+      job.newest = inputs.At(history, tile.newest * block);
+      RunWhole(l, job, worker);
     }
   }
 }

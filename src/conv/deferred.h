@@ -41,7 +41,7 @@ class DeferredWork {
   // `kept` is the session's memory of each level, [history][KeptFloats].
   // Everything handed in must outlive this.
   static StatusOr<std::unique_ptr<DeferredWork>> Create(
-      const Plan& plan, const std::vector<std::unique_ptr<const LevelOp>>& ops,
+      const Plan& plan, const std::vector<std::shared_ptr<const LevelOp>>& ops,
       const FilterBank& filters, const HistoryView& histories,
       const std::vector<float*>& kept, ThreadPool& pool);
 
@@ -53,6 +53,11 @@ class DeferredWork {
   // begin at `known`, for one history, on thread `worker`. Finish() must have
   // run since the last Step, and Took(known) must follow the last one.
   void StepWhole(size_t history, size_t known, size_t worker) noexcept;
+  // For a session that takes over from another one: brings one history's part
+  // to where it stands when the `position` inputs in `inputs`, which has all of
+  // them, were taken in. Took(position) must follow the last one.
+  void Rebuild(size_t history, const HistoryView& inputs, size_t position,
+               size_t worker) noexcept;
   // Runs all open tiles to their end.
   void Finish() noexcept;
   // Tells that all tiles up to `known` were run by StepWhole.
@@ -96,6 +101,8 @@ class DeferredWork {
   explicit DeferredWork(const Problem& problem) : problem_(problem) {}
   LevelJob Job(const OneLevel& one, const Tile& tile,
                size_t history) const noexcept;
+  // All pieces of one tile.
+  void RunWhole(size_t l, const LevelJob& job, size_t worker) noexcept;
   // Pieces of level `l` that are done when `share` of `of` is.
   size_t Goal(size_t l, size_t share, size_t of,
               const Part& part) const noexcept;

@@ -10,15 +10,12 @@
 #include <cstring>
 #include <span>
 
+#include "conv/chunks.h"
 #include "conv/layout.h"
+#include "conv/tiny_levels.h"
 
 namespace lcsm::conv {
 namespace {
-
-// A chunk of work should outlast its hand-over to another thread. Measured on
-// two cores of a Zen 3 with 8 mixers of 256 channels: with 2000 the blocks 1 to
-// 8 ran on one thread and two threads were 1.6 times as fast as one in all.
-constexpr double kChunkNs = 400;
 
 // Nanoseconds that one group's due work takes, to a factor of two: enough to
 // choose a grain. Fitted to times measured at 3 GHz with AVX2, taps and spectra
@@ -44,27 +41,13 @@ double EstimateNs(const Plan& plan, size_t r) {
   return 15 + block * (2.6 * std::log2(2 * block) + 3 * terms);
 }
 
-// Blocks of 1 and 2 are done in the pass of the red cells, see TinyTile.
-constexpr size_t kTinyLevels = 2;
-
-bool FoldsTiny(const std::vector<Level>& levels) {
-  if (levels.size() <= kTinyLevels) return false;
-  for (size_t k = 0; k < kTinyLevels; ++k) {
-    const Level& level = levels[k];
-    if (level.radix != 2 || level.serves != Serves::kSiblings ||
-        (level.tau != Tau::kDirect && level.tau != Tau::kDirectBlocked)) {
-      return false;
-    }
-  }
-  return true;
-}
-
 }  // namespace
 
 StatusOr<std::shared_ptr<const PreparedConvolution>>
 PreparedConvolution::Create(Plan plan,
                             std::shared_ptr<const FilterBank> filters,
-                            ThreadPool& pool) {
+                            ThreadPool& pool,
+                            const PreparedConvolution* shorter) {
   const Problem& problem = plan.problem;
   if (filters->mixers() != problem.mixers ||
       filters->channels() != problem.channels ||
@@ -77,8 +60,11 @@ PreparedConvolution::Create(Plan plan,
   }
   std::shared_ptr<PreparedConvolution> prepared(new PreparedConvolution);
   for (const Level& level : plan.levels) {
-    LCSM_ASSIGN_OR_RETURN(std::unique_ptr<const LevelOp> op,
-                          MakeLevelOp(problem, level, *filters, pool));
+    std::shared_ptr<const LevelOp> op;
+    if (shorter != nullptr) op = shorter->Find(problem, level);
+    if (op == nullptr) {
+      LCSM_ASSIGN_OR_RETURN(op, MakeLevelOp(problem, level, *filters, pool));
+    }
     prepared->ops_.push_back(std::move(op));
   }
   const size_t kept = TapsKept(plan);
@@ -328,8 +314,7 @@ void OnlineConvolution::Scatter(size_t begin, size_t end, size_t r) noexcept {
 }
 
 size_t OnlineConvolution::Grain(size_t r) const noexcept {
-  return static_cast<size_t>(
-      std::max(1.0, kChunkNs / EstimateNs(prepared_->plan(), r)));
+  return GrainFor(EstimateNs(prepared_->plan(), r));
 }
 
 void OnlineConvolution::Step(size_t mixer, const float* x, float* y) noexcept {

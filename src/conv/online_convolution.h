@@ -39,21 +39,30 @@ class PreparedConvolution {
   // Makes the spectra that the plan's levels want. The bank must have been made
   // for plan.problem; of its taps only TapsKept(plan) are kept, so that a
   // caller who lets go of it gets the memory back.
+  //
+  // `shorter`, if not null, is of the same mixers and channels and of filters
+  // that begin with the same taps: levels that are the same there and here are
+  // shared, not made.
   static StatusOr<std::shared_ptr<const PreparedConvolution>> Create(
-      Plan plan, std::shared_ptr<const FilterBank> filters, ThreadPool& pool);
+      Plan plan, std::shared_ptr<const FilterBank> filters, ThreadPool& pool,
+      const PreparedConvolution* shorter = nullptr);
 
   const Plan& plan() const { return plan_; }
   const FilterBank& filters() const { return *filters_; }
   // One for each of the plan's levels.
-  const std::vector<std::unique_ptr<const LevelOp>>& ops() const {
+  const std::vector<std::shared_ptr<const LevelOp>>& ops() const {
     return ops_;
   }
 
  private:
   PreparedConvolution() = default;
+  // An op of this one that does for `level` of `problem`, or null.
+  std::shared_ptr<const LevelOp> Find(const Problem& problem,
+                                      const Level& level) const;
+
   Plan plan_;
   std::shared_ptr<const FilterBank> filters_;
-  std::vector<std::unique_ptr<const LevelOp>> ops_;
+  std::vector<std::shared_ptr<const LevelOp>> ops_;
 };
 
 // One session. Not thread safe; uses the pool it was given, which must outlive
@@ -92,6 +101,16 @@ class OnlineConvolution {
   Status Save(io::SectionWriter& writer) const;
   Status Load(io::SectionReader& reader);
 
+  // Goes on by a longer plan of the same filters, between two positions: from
+  // here on every output has the bits that a session of that plan would have
+  // given had it taken in all inputs. While this runs both sessions' memory is
+  // taken, and about the time of the work that the plan's levels have in hand
+  // (for lazy and eager: that they would have spent on outputs to come). Errors
+  // leave the session as it was: a problem of other mixers, channels or rows,
+  // or of fewer positions; inputs that are forgotten (Problem::growable keeps
+  // them) or were never here (Problem::primed); memory.
+  Status Reserve(std::shared_ptr<const PreparedConvolution> longer);
+
   // `count` positions of one mixer; x and y are [count][B][D] and may be the
   // same. Requires position() + count <= L. Threads split the channels.
   void StepMany(size_t mixer, size_t count, const float* x, float* y) noexcept;
@@ -117,13 +136,25 @@ class OnlineConvolution {
 
  private:
   OnlineConvolution() = default;
+  OnlineConvolution& operator=(OnlineConvolution&&) = default;
+
+  // Brings a session that was just made to where it stands when the first
+  // `position` inputs in `inputs`, which has all of them, were taken in. Error:
+  // memory.
+  Status Rebuild(const HistoryView& inputs, size_t position);
+  // One history of it. `room` is lines for the largest tile, of this thread.
+  void RebuildHistory(size_t h, const HistoryView& inputs, float* room,
+                      size_t worker) noexcept;
+  void RebuildEager(size_t h, const HistoryView& inputs) noexcept;
+  void RebuildLevel(size_t k, size_t h, const HistoryView& inputs, float* room,
+                    size_t worker) noexcept;
+  void RebuildTiny(size_t r, size_t h, const HistoryView& inputs,
+                   float* room) noexcept;
 
   // Histories are numbered as in layout.h.
   size_t HistoryGroup(size_t mixer, size_t row, size_t group) const noexcept;
-  // The tile due when r inputs are known, if it is so small (U = 1 or 2) that
-  // the pass over the red cells before does it on the way: a pass of its own
-  // touches two lines in every history for a handful of products, and is over
-  // before another thread has fetched them.
+  // The tile due when r inputs are known, if it is one that the red cells'
+  // pass before does on the way: see tiny_levels.h.
   TileKernels::Follow TinyTile(size_t r) const noexcept;
   // Red cells of all groups of one mixer and row at position t: x and y are D
   // floats.
@@ -147,7 +178,6 @@ class OnlineConvolution {
   HistoryView view_;               // Of the same.
   std::vector<FloatBuffer> kept_;  // Of each level, [history][KeptFloats].
   std::unique_ptr<DeferredWork> deferred_;  // Null without distant levels.
-  // The two smallest levels are blocks of 1 and 2, see TinyTile.
   bool folds_tiny_ = false;
   // Lines to clear before the outputs of the top level's tiles go there: they
   // held inputs a ring ago. 0 where histories are whole.

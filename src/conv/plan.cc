@@ -316,6 +316,28 @@ StatusOr<Plan> MakePlan(const Problem& problem, const PlanOptions& options) {
   return plan;
 }
 
+StatusOr<Plan> GrowPlan(const Plan& plan, size_t length, PlanOptions options) {
+  Problem problem = plan.problem;
+  if (length < problem.length) {
+    return InvalidInput(fmt::format(
+        "a plan for {} positions cannot become one for {}, expected at least "
+        "as many",
+        problem.length, length));
+  }
+  problem.length = length;
+  // All but the top level, which is the one that a longer sequence outgrows,
+  // and what lies above neighbours, which is laid out from the base up.
+  for (const Level& level : plan.levels) {
+    const bool end = level.radix == Level::kToTheEnd;
+    // Levels remake spectra of a single slice only, and a level that was cut
+    // short by the end of the sequence may have more of them now.
+    const bool many = level.remade && SlicesOf(problem, level).count > 1;
+    if (end || many || level.serves != Serves::kSiblings) break;
+    options.keep.push_back(level);
+  }
+  return MakePlan(problem, options);
+}
+
 std::string Plan::Print() const {
   std::string text = Name(method);
   const char* separator = ": ";

@@ -67,6 +67,10 @@ struct PlanOptions {
   // If not empty, exactly these, and `method` and `tau` do not matter.
   std::vector<Level> levels = {};
 
+  // For kPlanned: levels to begin with, as far as they can be had; see
+  // GrowPlan.
+  std::vector<Level> keep = {};
+
   // For every method: more bytes than this (taps, spectra and one session; 0
   // means any) are an error, which kPlanned does its best to avoid.
   size_t memory_limit = 0;
@@ -116,6 +120,13 @@ StatusOr<Plan> MakePlan(const Problem& problem, const PlanOptions& options);
 // power of two in [8, 2^24].
 StatusOr<Plan> MakePlan(const Problem& problem, std::vector<Level> levels,
                         Schedule schedule);
+
+// The plan of a session that grows: the same problem with `length` positions.
+// The planner's small levels stay, so that their spectra need not be made
+// again, and larger ones are added; the other methods' levels are functions of
+// the length. `options` are those that the plan was made with. Errors: those of
+// MakePlan; a length below the plan's.
+StatusOr<Plan> GrowPlan(const Plan& plan, size_t length, PlanOptions options);
 
 // Reads what Plan::Levels writes. `name` is what errors call the text.
 StatusOr<std::vector<Level>> ParseLevels(std::string_view text,

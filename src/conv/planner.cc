@@ -54,12 +54,13 @@ class Planner {
     std::vector<Way> complete;
     std::map<size_t, std::vector<Way>> fronts;
     // Blocks of 1 and 2 ride with the red cells, see OnlineConvolution.
-    const std::vector<Level> base = {{1, 2, Tau::kDirectBlocked},
-                                     {2, 2, Tau::kDirectBlocked}};
+    std::vector<Level> base = {{1, 2, Tau::kDirectBlocked},
+                               {2, 2, Tau::kDirectBlocked}};
     if (problem_.length <= 4 || Reach(4) == 0) {
       return Small();
     }
-    fronts[4].push_back({base, 0, 0});
+    if (options_.keep.size() > base.size()) base = options_.keep;
+    fronts[base.back().block * base.back().radix].push_back({base, 0, 0});
     while (!fronts.empty()) {
       const size_t block = fronts.begin()->first;
       std::vector<Way> front = std::move(fronts.begin()->second);
@@ -257,7 +258,14 @@ class Planner {
 
 StatusOr<std::vector<Level>> PlanLevels(const Problem& problem,
                                         const PlanOptions& options) {
-  return Planner(problem, options).Run();
+  if (!options.keep.empty()) {
+    StatusOr<std::vector<Level>> levels = Planner(problem, options).Run();
+    if (levels.ok()) return levels;
+  }
+  // Without them, or where the memory limit has no room for them any more.
+  PlanOptions free = options;
+  free.keep.clear();
+  return Planner(problem, free).Run();
 }
 
 double LevelNs(const Problem& problem, const Level& level,

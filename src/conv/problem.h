@@ -23,6 +23,10 @@ struct Problem {
   // Sessions may start with contributions of earlier inputs to all L positions
   // (future fill), so that histories cannot be rings.
   bool primed = false;
+  // Sessions may be given a longer horizon later (OnlineConvolution::Reserve).
+  // Whatever plan they get then wants all inputs again, so that histories
+  // cannot be rings.
+  bool growable = false;
 };
 
 // How contributions are ordered (design 3; the paper, sections 2 and 3).

@@ -116,7 +116,7 @@ size_t TapsKept(const Plan& plan) {
 
 size_t HistoryLines(const Plan& plan) {
   const size_t length = plan.problem.length;
-  if (plan.problem.primed) return length;
+  if (plan.problem.primed || plan.problem.growable) return length;
   if (plan.levels.empty()) {
     // Lazy and eager want everything; without tiles one line would do, and
     // two keep the red cells' kernel within bounds.
