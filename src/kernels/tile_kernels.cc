@@ -27,6 +27,7 @@ const TileKernels* Table() {
       FftTile,
       FftBlocks,
       FftBlocksPart,
+      FftBlocksTwo,
   };
   return &table;
 }

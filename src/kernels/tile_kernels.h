@@ -111,6 +111,15 @@ struct TileKernels {
                           size_t lane, const float* x, const BlockSum& sum,
                           size_t n_out, float* out, float* scratch);
 
+  // Two tiles of the same outputs over blocks and slices of their own: what
+  // fft_blocks adds for (x, one) and for (y, two), up to rounding, by a single
+  // inverse transform. Relaxed products, where both operands stream. The two
+  // keep and leave spectra as in fft_blocks. Scratch: that of two.
+  void (*fft_blocks_two)(const FftTables& tables, const float* x,
+                         const BlockSum& one, const float* y,
+                         const BlockSum& two, size_t n_out, float* acc,
+                         float* scratch);
+
   // One register's worth of channels at a time.
   size_t FftScratchFloats(size_t block) const { return 2 * block * lanes; }
 };

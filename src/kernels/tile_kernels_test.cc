@@ -224,6 +224,69 @@ TEST_P(TileKernelsTest, FftTilesOfManyBlocks) {
   }
 }
 
+// Two streams of blocks, each with a filter of its own and its own way of
+// keeping spectra, into the same outputs.
+TEST_P(TileKernelsTest, TwoFftTilesWithOneInverse) {
+  std::mt19937 rng(14);
+  const TileKernels& k = GetTileKernels();
+  constexpr size_t kBlocks = 5;
+  for (size_t block : {8u, 16u, 32u, 64u, 128u, 256u, 512u, 1024u}) {
+    const FftTables tables(block);
+    const size_t stride = tables.SpectrumFloats() + kLanes;
+    FloatBuffer x[2], taps[2], slices[2], spectra[2];
+    double bound = 0;
+    for (int s = 0; s < 2; ++s) {
+      x[s] = Make(kBlocks * block);
+      taps[s] = Make((kBlocks + 1) * block + kTapSlack);
+      slices[s] = Make((kBlocks + 1) * stride / kLanes);
+      spectra[s] = Make((kBlocks + 1) * stride / kLanes);
+      FillNormal(x[s], kBlocks * block, rng);
+      FillNormal(taps[s], kBlocks * block, rng);
+      for (size_t d = 0; d < kBlocks; ++d) {
+        k.fft_spectrum(tables, taps[s].data() + d * block * kLanes,
+                       (kBlocks - d) * block, slices[s].data() + d * stride);
+      }
+      bound += 1.2e-7 * std::log2(2.0 * static_cast<double>(kBlocks * block)) *
+               Norm(x[s].data(), kBlocks * block) *
+               Norm(taps[s].data(), kBlocks * block);
+    }
+    FloatBuffer scratch =
+        FloatBuffer::Allocate(2 * k.FftScratchFloats(block), "test").value();
+    for (size_t j = 1; j < kBlocks; ++j) {
+      BlockSum sums[2];
+      for (int s = 0; s < 2; ++s) {
+        BlockSum& sum = sums[s];
+        sum.stride = sum.taps_stride = stride;
+        sum.newest = spectra[s].data() + (j - 1) * stride;
+        // The first stream hands sums on from tile to tile.
+        sum.continues = s == 0 && j % 2 == 1 && j > 1;
+        if (s == 0 && j % 2 == 0) sum.next = sum.newest + stride;
+        sum.older_terms = sum.continues ? 0 : j - 1;
+        sum.older = sum.newest - (j > 1 ? stride : 0);
+        sum.wrapped = sum.older;
+        sum.taps = slices[s].data();
+      }
+      const size_t n_out = j == 3 ? block / 2 + 1 : block;
+      FloatBuffer acc = Make(block);
+      acc.data()[5] = 3;  // Added to, not stored over.
+      k.fft_blocks_two(tables, x[0].data() + (j - 1) * block * kLanes, sums[0],
+                       x[1].data() + (j - 1) * block * kLanes, sums[1], n_out,
+                       acc.data(), scratch.data());
+      std::vector<double> want(block * kLanes, 0.0);
+      want[5] = 3;
+      for (int s = 0; s < 2; ++s) {
+        ref::Tile(x[s].data(), taps[s].data(), kBlocks * block, j * block,
+                  n_out, want.data());
+      }
+      for (size_t i = 0; i < block * kLanes; ++i) {
+        ASSERT_NEAR(acc.data()[i], want[i], bound)
+            << "block " << block << " output block " << j << " at "
+            << i / kLanes;
+      }
+    }
+  }
+}
+
 // Large transforms, whose roots no small one shares: some outputs of one tile.
 TEST_P(TileKernelsTest, LargeFftTiles) {
   std::mt19937 rng(12);

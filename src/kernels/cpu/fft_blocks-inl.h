@@ -128,6 +128,15 @@ HWY_INLINE void JoinChunk(LaneTag d, const FftTables& tables, size_t depth,
   }
 }
 
+HWY_INLINE void ChunkProducts(LaneTag d, const BlockSum& sum, size_t offset,
+                              size_t n, float* HWY_RESTRICT work) {
+  if (sum.next != nullptr) {
+    Products<true>(d, sum, offset, n, work);
+  } else {
+    Products<false>(d, sum, offset, n, work);
+  }
+}
+
 // Block number `index` of `depth`, n points from `offset` floats on.
 void DescendSum(const FftTables& tables, const BlockSum& sum, size_t depth,
                 size_t index, size_t n, size_t offset,
@@ -136,11 +145,7 @@ void DescendSum(const FftTables& tables, const BlockSum& sum, size_t depth,
   float* const work = scratch + offset;
   if (n <= kChunkPoints) {
     SplitChunk(d, tables, depth, index, n, work);
-    if (sum.next != nullptr) {
-      Products<true>(d, sum, offset, n, work);
-    } else {
-      Products<false>(d, sum, offset, n, work);
-    }
+    ChunkProducts(d, sum, offset, n, work);
     JoinChunk(d, tables, depth, index, n, work);
     return;
   }
@@ -149,6 +154,38 @@ void DescendSum(const FftTables& tables, const BlockSum& sum, size_t depth,
   for (size_t k = 0; k < 4; ++k) {
     DescendSum(tables, sum, depth + 1, 4 * index + k, n / 4,
                offset + k * (n / 4) * 2 * hn::Lanes(d), scratch);
+  }
+  JoinBlock(d, n, roots, work);
+}
+
+// The same for two sums over blocks of their own, which become one before the
+// way up: the first transforms in `first`, the second in `second`.
+void DescendSums(const FftTables& tables, const BlockSum& one,
+                 const BlockSum& two, size_t depth, size_t index, size_t n,
+                 size_t offset, float* HWY_RESTRICT first,
+                 float* HWY_RESTRICT second) {
+  const LaneTag d;
+  float* const work = first + offset;
+  float* const other = second + offset;
+  if (n <= kChunkPoints) {
+    SplitChunk(d, tables, depth, index, n, work);
+    ChunkProducts(d, one, offset, n, work);
+    SplitChunk(d, tables, depth, index, n, other);
+    ChunkProducts(d, two, offset, n, other);
+    const size_t lanes = hn::Lanes(d);
+    for (size_t i = 0; i < 2 * n * lanes; i += lanes) {
+      hn::Store(hn::Add(hn::Load(d, work + i), hn::Load(d, other + i)), d,
+                work + i);
+    }
+    JoinChunk(d, tables, depth, index, n, work);
+    return;
+  }
+  const float* roots = tables.Roots(depth) + 6 * index;
+  SplitBlock(d, n, roots, work);
+  SplitBlock(d, n, roots, other);
+  for (size_t k = 0; k < 4; ++k) {
+    DescendSums(tables, one, two, depth + 1, 4 * index + k, n / 4,
+                offset + k * (n / 4) * 2 * hn::Lanes(d), first, second);
   }
   JoinBlock(d, n, roots, work);
 }
@@ -179,6 +216,29 @@ HWY_NOINLINE void FftBlocks(const FftTables& tables,
     for (size_t k = 0; k < parts; ++k) {
       DescendSum(tables, part, depth, k, block / parts,
                  k * (block / parts) * 2 * step, scratch);
+    }
+    JoinOutput(d, tables, scratch, n_out, acc + lane);
+  }
+}
+
+HWY_NOINLINE void FftBlocksTwo(const FftTables& tables,
+                               const float* HWY_RESTRICT x, const BlockSum& one,
+                               const float* HWY_RESTRICT y, const BlockSum& two,
+                               size_t n_out, float* HWY_RESTRICT acc,
+                               float* HWY_RESTRICT scratch) {
+  const LaneTag d;
+  const size_t step = hn::Lanes(d);
+  const size_t block = tables.block();
+  const size_t parts = OuterParts(tables);
+  const size_t depth = tables.starts_with_two() ? 0 : 1;
+  float* const second = scratch + 2 * block * step;
+  for (size_t lane = 0; lane < kLanes; lane += step) {
+    SplitInput(d, tables, x + lane, scratch);
+    SplitInput(d, tables, y + lane, second);
+    for (size_t k = 0; k < parts; ++k) {
+      DescendSums(tables, AtLane(one, block, lane), AtLane(two, block, lane),
+                  depth, k, block / parts, k * (block / parts) * 2 * step,
+                  scratch, second);
     }
     JoinOutput(d, tables, scratch, n_out, acc + lane);
   }
