@@ -10,6 +10,15 @@
 
 #include "base/thread_pool.h"
 #include "conv/online_convolution.h"
+#include "mixers/diagonal_ssm.h"
+#include "mixers/fir_mixer.h"
+#include "mixers/gated_mixer.h"
+#include "mixers/linear_attention.h"
+#include "mixers/long_convolution.h"
+#include "mixers/max_plus.h"
+#include "mixers/mixer_set.h"
+#include "mixers/selective_ssm.h"
+#include "mixers/softmax_attention.h"
 #include "models/load_model.h"
 #include "runtime/model.h"
 
@@ -119,6 +128,50 @@ TEST(AllocationTest, ConvolutionStepsAllocateNothing) {
               0u)
         << plan.Print();
   }
+}
+
+TEST(AllocationTest, MixerStepsAllocateNothing) {
+  ThreadPool pool(2);
+  const size_t width = 24, length = 300;
+  std::vector<MixerEntry> mixers;
+  const std::vector<float> taps(length * width, 0.1f);
+  const std::shared_ptr<const Mixer> convolution =
+      LongConvolution::Create(width, taps).value();
+  mixers.push_back({GatedMixer::Create({convolution, convolution}).value()});
+  mixers.push_back(
+      {FirMixer::Create(width, 1, std::vector<float>(width, 1.0f)).value()});
+  DiagonalModes modes;
+  modes.channels = width;
+  modes.poles.assign(width, {0.5, 0.5});
+  modes.residues.assign(width, 1);
+  mixers.push_back({DiagonalSsm::Create(modes).value()});
+  mixers.push_back(
+      {SelectiveSsm::Create(width, 2, std::vector<float>(2 * width, -1))
+           .value()});
+  LinearAttentionOptions linear;
+  linear.feature = LinearAttentionOptions::Feature::kEluPlusOne;
+  linear.normalise = true;
+  mixers.push_back({LinearAttention::Create(linear).value()});
+  SoftmaxAttentionOptions softmax;
+  softmax.key = softmax.value = softmax.rotary = 8;
+  softmax.window = 100;
+  mixers.push_back({SoftmaxAttention::Create(softmax).value()});
+  mixers.push_back({MaxPlusMixer(width, taps).value()});
+  MixerSetOptions options;
+  options.horizon = length;
+  const auto prepared = PreparedMixers::Create(mixers, options, pool).value();
+  const auto states = prepared->NewStates(pool).value();
+  const std::vector<float> x(10 * width, 0.5f);
+  std::vector<float> y(10 * width);
+  EXPECT_EQ(CountAllocations([&] {
+              for (size_t t = 0; t < length; ++t) {
+                for (size_t m = 0; m < states->size(); ++m) {
+                  (*states)[m].Step(x.data(), y.data());
+                }
+                states->Advance();
+              }
+            }),
+            0u);
 }
 
 TEST(AllocationTest, DecodeStepsAllocateNothing) {

@@ -200,9 +200,10 @@ class DiagonalSsmState final : public MixerState {
                       });
   }
   void DoReset() noexcept override { state_.Zero(); }
-  void DoCopyFrom(const MixerState& other) noexcept override {
+  Status DoCopyFrom(const MixerState& other) override {
     const auto& from = static_cast<const DiagonalSsmState&>(other);
     std::copy_n(from.state_.data(), state_.size(), state_.data());
+    return OkStatus();
   }
   Status DoLoad(io::SectionReader& reader, size_t) override {
     return reader.GetArray("modes",
@@ -248,7 +249,7 @@ std::string DiagonalSsm::Describe() const {
                      channels_, modes_, real_ ? "real" : "complex");
 }
 
-MixerMemory DiagonalSsm::Memory(size_t) const {
+MixerMemory DiagonalSsm::Memory(size_t, size_t) const {
   return {weights_.bytes(), StateFloats() * sizeof(float)};
 }
 

@@ -59,7 +59,7 @@ class DiagonalSsm : public Mixer {
   size_t in_width() const override { return channels_; }
   size_t out_width() const override { return channels_; }
   MixerTraits traits() const override { return {true, true, true}; }
-  MixerMemory Memory(size_t horizon) const override;
+  MixerMemory Memory(size_t horizon, size_t threads) const override;
   StatusOr<std::unique_ptr<MixerState>> NewState(
       const Resources& resources) const override;
 

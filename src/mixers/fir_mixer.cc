@@ -44,8 +44,9 @@ class State final : public MixerState {
     return OkStatus();
   }
   void DoReset() noexcept override { state_.Reset(); }
-  void DoCopyFrom(const MixerState& other) noexcept override {
+  Status DoCopyFrom(const MixerState& other) override {
     state_.CopyFrom(static_cast<const State&>(other).state_);
+    return OkStatus();
   }
   Status DoLoad(io::SectionReader& reader, size_t) override {
     return reader.GetArray(
@@ -90,7 +91,7 @@ std::string FirMixer::Describe() const {
                      fir_.taps());
 }
 
-MixerMemory FirMixer::Memory(size_t) const {
+MixerMemory FirMixer::Memory(size_t, size_t) const {
   return {fir_.bytes() + bias_.size() * sizeof(float),
           fir_.tail_rows() * fir_.channels() * sizeof(float)};
 }

@@ -26,7 +26,7 @@ class FirMixer : public Mixer {
   size_t in_width() const override { return fir_.channels(); }
   size_t out_width() const override { return fir_.channels(); }
   MixerTraits traits() const override { return {true, true, true}; }
-  MixerMemory Memory(size_t horizon) const override;
+  MixerMemory Memory(size_t horizon, size_t threads) const override;
   StatusOr<std::unique_ptr<MixerState>> NewState(
       const Resources& resources) const override;
 

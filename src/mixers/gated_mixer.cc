@@ -71,11 +71,12 @@ class State final : public MixerState {
   void DoReset() noexcept override {
     for (const auto& state : inner_) state->Reset();
   }
-  void DoCopyFrom(const MixerState& other) noexcept override {
+  Status DoCopyFrom(const MixerState& other) override {
     const auto& from = static_cast<const State&>(other);
     for (size_t o = 0; o < inner_.size(); ++o) {
-      inner_[o]->CopyFrom(*from.inner_[o]);
+      LCSM_RETURN_IF_ERROR(inner_[o]->CopyFrom(*from.inner_[o]));
     }
+    return OkStatus();
   }
   Status DoLoad(io::SectionReader& reader, size_t position) override {
     for (const auto& state : inner_) {
@@ -145,10 +146,10 @@ bool GatedMixer::defers() const {
                      [](const auto& mixer) { return mixer->defers(); });
 }
 
-MixerMemory GatedMixer::Memory(size_t horizon) const {
+MixerMemory GatedMixer::Memory(size_t horizon, size_t threads) const {
   MixerMemory memory;
   for (const auto& mixer : inner_) {
-    const MixerMemory one = mixer->Memory(horizon);
+    const MixerMemory one = mixer->Memory(horizon, threads);
     memory.weights += one.weights;
     memory.state += one.state;
   }

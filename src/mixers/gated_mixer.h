@@ -30,7 +30,7 @@ class GatedMixer : public Mixer {
   size_t in_width() const override { return (inner_.size() + 2) * width_; }
   size_t out_width() const override { return width_; }
   MixerTraits traits() const override;
-  MixerMemory Memory(size_t horizon) const override;
+  MixerMemory Memory(size_t horizon, size_t threads) const override;
   MixerConvolutions convolutions() const override { return convolutions_; }
   bool defers() const override;
   void Taps(size_t which, size_t first, size_t count,

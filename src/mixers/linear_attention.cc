@@ -124,9 +124,10 @@ class State final : public MixerState {
     for (size_t j = 0; j < value; ++j) mine[j] = over * out[j];
   }
   void DoReset() noexcept override { state_.Zero(); }
-  void DoCopyFrom(const MixerState& other) noexcept override {
+  Status DoCopyFrom(const MixerState& other) override {
     const auto& from = static_cast<const State&>(other);
     std::copy_n(from.state_.data(), state_.size(), state_.data());
+    return OkStatus();
   }
   Status DoLoad(io::SectionReader& reader, size_t) override {
     return reader.GetArray("linear attention",
@@ -190,7 +191,7 @@ std::string LinearAttention::Describe() const {
                      Name(options_.gate));
 }
 
-MixerMemory LinearAttention::Memory(size_t) const {
+MixerMemory LinearAttention::Memory(size_t, size_t) const {
   return {options_.decay.size() * sizeof(float),
           (StateFloats(options_) + ScratchFloats(options_)) * sizeof(float)};
 }

@@ -56,7 +56,7 @@ class LinearAttention : public Mixer {
   size_t in_width() const override;
   size_t out_width() const override { return options_.heads * options_.value; }
   MixerTraits traits() const override { return {true, true, true}; }
-  MixerMemory Memory(size_t horizon) const override;
+  MixerMemory Memory(size_t horizon, size_t threads) const override;
   StatusOr<std::unique_ptr<MixerState>> NewState(
       const Resources& resources) const override;
 

@@ -32,7 +32,7 @@ class State final : public MixerState {
     return OkStatus();
   }
   void DoReset() noexcept override {}
-  void DoCopyFrom(const MixerState&) noexcept override {}
+  Status DoCopyFrom(const MixerState&) override { return OkStatus(); }
   Status DoLoad(io::SectionReader&, size_t) override { return OkStatus(); }
 
   conv::OnlineConvolution& convolution_;
@@ -98,7 +98,7 @@ std::string LongConvolution::Describe() const {
                            taps_);
 }
 
-MixerMemory LongConvolution::Memory(size_t) const {
+MixerMemory LongConvolution::Memory(size_t, size_t) const {
   return {held_ + skip_.size() * sizeof(float), 0};
 }
 

@@ -37,7 +37,7 @@ class LongConvolution : public Mixer {
   size_t in_width() const override { return channels_; }
   size_t out_width() const override { return channels_; }
   MixerTraits traits() const override { return {true, true, false}; }
-  MixerMemory Memory(size_t horizon) const override;
+  MixerMemory Memory(size_t horizon, size_t threads) const override;
   MixerConvolutions convolutions() const override {
     return {1, channels_, taps_};
   }

@@ -111,10 +111,12 @@ class MixerState {
     DoReset();
     position_ = 0;
   }
-  // `other` is a state of the same mixer, made with equal resources.
-  void CopyFrom(const MixerState& other) noexcept {
-    DoCopyFrom(other);
+  // `other` is a state of the same mixer, made with equal resources. Error:
+  // memory (then it is fit only for Reset).
+  Status CopyFrom(const MixerState& other) {
+    LCSM_RETURN_IF_ERROR(DoCopyFrom(other));
     position_ = other.position_;
+    return OkStatus();
   }
   // All that moves but the position. Errors: the file's.
   virtual Status Save(io::SectionWriter& writer) const = 0;
@@ -129,7 +131,7 @@ class MixerState {
   virtual void DoStep(const float* x, float* y) noexcept = 0;
   virtual Status DoPrefill(size_t count, const float* x, float* y) = 0;
   virtual void DoReset() noexcept = 0;
-  virtual void DoCopyFrom(const MixerState& other) noexcept = 0;
+  virtual Status DoCopyFrom(const MixerState& other) = 0;
   virtual Status DoLoad(io::SectionReader& reader, size_t position) = 0;
 
  private:
@@ -147,8 +149,9 @@ class Mixer {
   virtual size_t in_width() const = 0;
   virtual size_t out_width() const = 0;
   virtual MixerTraits traits() const = 0;
-  // Exactly what weights and a state for `horizon` positions take.
-  virtual MixerMemory Memory(size_t horizon) const = 0;
+  // Exactly what weights and a state for `horizon` positions take, the latter
+  // on a pool of so many threads.
+  virtual MixerMemory Memory(size_t horizon, size_t threads) const = 0;
 
   // Long convolutions, if it has any, and taps [first, first + count) of one of
   // them for all its channels, [count][channels]. May be asked by several

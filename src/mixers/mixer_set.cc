@@ -213,7 +213,7 @@ StatusOr<MixerSetMemory> PreparedMixers::Foretell(
                         Schedule(mixers, options));
   MixerSetMemory memory;
   for (const MixerEntry& entry : mixers) {
-    const MixerMemory one = entry.mixer->Memory(options.horizon);
+    const MixerMemory one = entry.mixer->Memory(options.horizon, threads);
     memory.weights += one.weights;
     memory.states += one.state;
   }
@@ -361,7 +361,7 @@ StatusOr<std::unique_ptr<MixerStates>> MixerStates::Fork() const {
   }
   LCSM_RETURN_IF_ERROR(fork->MakeStates());
   for (size_t m = 0; m < states_.size(); ++m) {
-    fork->states_[m]->CopyFrom(*states_[m]);
+    LCSM_RETURN_IF_ERROR(fork->states_[m]->CopyFrom(*states_[m]));
   }
   fork->position_ = position_;
   return fork;

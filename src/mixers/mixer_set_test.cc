@@ -250,6 +250,37 @@ TEST_F(MixerSetTest, MemoryIsForetold) {
   EXPECT_FALSE(PreparedMixers::Create(mixers_, options, pool).ok());
 }
 
+TEST_F(MixerSetTest, LoadsOnlyWhatFits) {
+  ThreadPool pool(1);
+  MixerSetOptions options;
+  options.horizon = kLength;
+  const auto states = Make(options, pool);
+  std::vector<float> y(x_.size());
+  Take(*states, x_, kLength, &y);
+  const auto path = std::filesystem::temp_directory_path() /
+                    ("lcsm_mixer_set_" + std::to_string(::getpid()));
+  auto writer = io::SectionWriter::Create(path, "{}");
+  ASSERT_TRUE(writer.ok());
+  ASSERT_TRUE(states->Save(*writer).ok());
+  ASSERT_TRUE(writer->Finish().ok());
+  // Fewer positions, or another mixer.
+  const auto refused = [&](const MixerSetOptions& other, const char* what) {
+    const auto into = Make(other, pool);
+    auto reader = io::SectionReader::Open(path);
+    ASSERT_TRUE(reader.ok());
+    const Status status = into->Load(*reader);
+    ASSERT_FALSE(status.ok());
+    EXPECT_NE(status.message().find(what), std::string::npos)
+        << status.message();
+  };
+  MixerSetOptions shorter = options;
+  shorter.horizon = kLength - 1;
+  refused(shorter, "stands at position 150, expected at most 149");
+  mixers_.insert(mixers_.begin(), {Conv(7, 11), {}});
+  refused(options, "histories");
+  std::filesystem::remove(path);
+}
+
 TEST_F(MixerSetTest, TellsWhatFallsDue) {
   ThreadPool pool(1);
   MixerSetOptions options;

@@ -9,6 +9,7 @@
 #include "mixers/long_convolution.h"
 #include "mixers/mixer_test_util.h"
 #include "mixers/reference.h"
+#include "mixers/relaxed_mixer.h"
 #include "mixers/selective_ssm.h"
 #include "mixers/softmax_attention.h"
 
@@ -42,6 +43,38 @@ TEST(MixersTest, LongConvolution) {
       CheckMixer(*mixer, x, want, Tolerance(want, 40));
     }
   }
+}
+
+TEST(MixersTest, RelaxedConvolution) {
+  for (size_t channels : {1, 19}) {
+    const size_t length = 200;
+    auto x = Normal(length * 2 * channels, 3);
+    std::vector<double> want(length * channels);
+    for (size_t t = 0; t < length; ++t) {
+      for (size_t c = 0; c < channels; ++c) {
+        for (size_t i = 0; i <= t; ++i) {
+          want[t * channels + c] +=
+              static_cast<double>(x[i * 2 * channels + c]) *
+              x[(t - i) * 2 * channels + channels + c];
+        }
+      }
+    }
+    const auto mixer = RelaxedMixer::Create(channels, {});
+    ASSERT_TRUE(mixer.ok());
+    CheckMixer(*mixer, x, want, Tolerance(want, 40), false);
+  }
+  EXPECT_FALSE(RelaxedMixer::Create(0, {}).ok());
+  // No plan for it: an error where a state is made.
+  conv::PlanOptions eager;
+  eager.method = conv::Method::kEager;
+  const auto mixer = RelaxedMixer::Create(2, eager);
+  ASSERT_TRUE(mixer.ok());
+  MixerSetOptions options;
+  options.horizon = 10;
+  ThreadPool pool(1);
+  const auto prepared = PreparedMixers::Create({{*mixer, {}}}, options, pool);
+  ASSERT_TRUE(prepared.ok());
+  EXPECT_FALSE((*prepared)->NewStates(pool).ok());
 }
 
 TEST(MixersTest, LongConvolutionRefusesWhatDoesNotMeet) {
@@ -162,9 +195,10 @@ TEST(MixersTest, DiagonalSsmBothWays) {
         const DiagonalModes m = RandomModes(channels, modes, real);
         const auto x = Normal(300 * channels, 7);
         const auto want = ref::Modes(m, x);
-        // |p| <= 0.97: states are off by up to 4 / 0.03 roundings of their
-        // size, and opposite residues may cancel a part of their sum.
-        const double tolerance = Tolerance(want, 4 / 0.03 * 2);
+        // |p| <= 0.97: a state remembers 1 / 0.03 positions of 4 roundings
+        // each, which add up like a random walk; opposite residues may cancel
+        // a part of their sum.
+        const double tolerance = Tolerance(want, 4 * std::sqrt(1 / 0.03) * 2);
         const auto recurrence = DiagonalSsm::Create(m);
         ASSERT_TRUE(recurrence.ok());
         CheckMixer(*recurrence, x, want, tolerance);
@@ -239,9 +273,9 @@ TEST(MixersTest, SelectiveSsm) {
       const auto want = ref::Selective(channels, states, a, skip, x);
       const auto mixer = SelectiveSsm::Create(channels, states, a, skip);
       ASSERT_TRUE(mixer.ok());
-      // A step of 0.02 or more: memories of at most some 50 positions, 4
-      // roundings each.
-      CheckMixer(*mixer, x, want, Tolerance(want, 200));
+      // Memories of some 50 positions, 4 roundings each, that add up like a
+      // random walk.
+      CheckMixer(*mixer, x, want, Tolerance(want, 4 * std::sqrt(50.0)));
     }
   }
   EXPECT_FALSE(SelectiveSsm::Create(2, 2, {-1, -1, -1}).ok());
@@ -281,9 +315,8 @@ TEST(MixersTest, LinearAttention) {
           }
         }
         const auto want = ref::Attention(o, x);
-        // Sums of up to 110 * 5 products, each rounded, the terms larger than
-        // their sum by up to some tens.
-        CheckMixer(*mixer, x, want, Tolerance(want, 400));
+        // Up to 110 * 5 products, whose roundings add up like a random walk.
+        CheckMixer(*mixer, x, want, Tolerance(want, std::sqrt(550.0)));
       }
     }
   }

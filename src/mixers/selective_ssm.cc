@@ -65,9 +65,10 @@ class SelectiveSsmState final : public MixerState {
         });
   }
   void DoReset() noexcept override { state_.Zero(); }
-  void DoCopyFrom(const MixerState& other) noexcept override {
+  Status DoCopyFrom(const MixerState& other) override {
     const auto& from = static_cast<const SelectiveSsmState&>(other);
     std::copy_n(from.state_.data(), state_.size(), state_.data());
+    return OkStatus();
   }
   Status DoLoad(io::SectionReader& reader, size_t) override {
     return reader.GetArray("selective states",
@@ -125,7 +126,7 @@ std::string SelectiveSsm::Describe() const {
                      channels_, states_);
 }
 
-MixerMemory SelectiveSsm::Memory(size_t) const {
+MixerMemory SelectiveSsm::Memory(size_t, size_t) const {
   return {weights_.bytes(), states_ * channels_ * sizeof(float)};
 }
 

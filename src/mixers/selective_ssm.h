@@ -37,7 +37,7 @@ class SelectiveSsm : public Mixer {
   size_t in_width() const override { return 2 * (channels_ + states_); }
   size_t out_width() const override { return channels_; }
   MixerTraits traits() const override { return {true, true, true}; }
-  MixerMemory Memory(size_t horizon) const override;
+  MixerMemory Memory(size_t horizon, size_t threads) const override;
   StatusOr<std::unique_ptr<MixerState>> NewState(
       const Resources& resources) const override;
 

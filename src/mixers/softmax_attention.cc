@@ -144,7 +144,7 @@ class State final : public MixerState {
     return values_.data() + (g * rows_ + row) * o_.value;
   }
   void DoReset() noexcept override {}  // Nobody reads rows not yet stored.
-  void DoCopyFrom(const MixerState& other) noexcept override {
+  Status DoCopyFrom(const MixerState& other) override {
     const auto& from = static_cast<const State&>(other);
     const size_t rows = std::min(rows_, from.position());
     for (size_t g = 0; g < o_.kv_heads; ++g) {
@@ -153,6 +153,7 @@ class State final : public MixerState {
       std::copy_n(from.values_.data() + value, rows * o_.value,
                   values_.data() + value);
     }
+    return OkStatus();
   }
   Status DoLoad(io::SectionReader& reader, size_t at) override {
     const size_t rows = std::min(rows_, at);
@@ -290,7 +291,7 @@ std::string SoftmaxAttention::Describe() const {
   return text;
 }
 
-MixerMemory SoftmaxAttention::Memory(size_t horizon) const {
+MixerMemory SoftmaxAttention::Memory(size_t horizon, size_t) const {
   const SoftmaxAttentionOptions& o = options_;
   return {
       o.slopes.size() * sizeof(float) + o.frequencies.size() * sizeof(double),

@@ -61,7 +61,7 @@ class SoftmaxAttention : public Mixer {
   size_t in_width() const override;
   size_t out_width() const override { return options_.heads * options_.value; }
   MixerTraits traits() const override;
-  MixerMemory Memory(size_t horizon) const override;
+  MixerMemory Memory(size_t horizon, size_t threads) const override;
   StatusOr<std::unique_ptr<MixerState>> NewState(
       const Resources& resources) const override;
 

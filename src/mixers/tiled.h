@@ -232,7 +232,7 @@ class TiledDriver {
   // Inputs of tiles worth handing to another thread.
   static constexpr size_t kGrainInputs = 1024;
   // Lazy aggregates blocks by themselves, which in sums keeps errors small.
-  static constexpr size_t kLazyBlock = 1024;
+  static constexpr size_t kLazyBlock = 4096;
 
   TiledDriver() = default;
 
@@ -292,7 +292,7 @@ class TiledAsMixer : public Mixer {
   size_t out_width() const override { return mixer_->units(); }
   MixerTraits traits() const override { return {true, true, false}; }
   bool defers() const override { return true; }
-  MixerMemory Memory(size_t horizon) const override {
+  MixerMemory Memory(size_t horizon, size_t) const override {
     return {weight_bytes_, TiledDriver<M>::Bytes(*mixer_, horizon)};
   }
   StatusOr<std::unique_ptr<MixerState>> NewState(
@@ -300,7 +300,7 @@ class TiledAsMixer : public Mixer {
     LCSM_ASSIGN_OR_RETURN(std::unique_ptr<TiledDriver<M>> driver,
                           TiledDriver<M>::Create(mixer_, resources.horizon,
                                                  tiling_, *resources.pool));
-    const size_t bytes = Memory(resources.horizon).state;
+    const size_t bytes = TiledDriver<M>::Bytes(*mixer_, resources.horizon);
     return std::unique_ptr<MixerState>(new State(std::move(driver), bytes));
   }
 
@@ -335,8 +335,9 @@ class TiledAsMixer : public Mixer {
       return OkStatus();
     }
     void DoReset() noexcept override { driver_->Reset(); }
-    void DoCopyFrom(const MixerState& other) noexcept override {
+    Status DoCopyFrom(const MixerState& other) override {
       driver_->CopyFrom(*static_cast<const State&>(other).driver_);
+      return OkStatus();
     }
     Status DoLoad(io::SectionReader& reader, size_t position) override {
       driver_->SetPosition(position);

@@ -1,0 +1,48 @@
+// Convolution with a filter that the sequence itself makes, tap by tap:
+//   y[t] = sum_{i <= t} x[i] rho[t - i],
+// with rows x | rho of D + D floats: the input and the newest tap of each
+// channel, which may depend on everything before. The work is that of
+// conv::RelaxedConvolution.
+//
+// P1 holds. P2 holds for all but two contributions: i to t looks at positions
+// up to max(i, t - i), which is t itself for i = 0 and i = t alone; these are
+// the red cells, and the rest can be done before t is known. The state grows
+// with the horizon. Immutable; may be shared by threads.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <string>
+
+#include "conv/plan.h"
+#include "lcsm/status.h"
+#include "mixers/mixer.h"
+
+namespace lcsm {
+
+class RelaxedMixer : public Mixer {
+ public:
+  // `plan` as for conv::MakeRelaxedPlan, whose errors come when a state is made
+  // or its memory asked for. Error: no channels.
+  static StatusOr<std::shared_ptr<const RelaxedMixer>> Create(
+      size_t channels, conv::PlanOptions plan);
+
+  std::string Describe() const override;
+  size_t in_width() const override { return 2 * channels_; }
+  size_t out_width() const override { return channels_; }
+  MixerTraits traits() const override { return {true, true, false}; }
+  bool defers() const override { return true; }
+  // A state of 0 bytes where there is no plan for the horizon.
+  MixerMemory Memory(size_t horizon, size_t threads) const override;
+  StatusOr<std::unique_ptr<MixerState>> NewState(
+      const Resources& resources) const override;
+
+ private:
+  RelaxedMixer() = default;
+  StatusOr<conv::Plan> PlanFor(size_t horizon) const;
+
+  size_t channels_ = 0;
+  conv::PlanOptions plan_;
+};
+
+}  // namespace lcsm
