@@ -1,6 +1,7 @@
 // config.json: typed getters on any document, and that printing one gives the
 // same document again.
 #include <cstdint>
+#include <string>
 #include <string_view>
 
 #include "check.h"
@@ -34,6 +35,12 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     CheckResult(config->GetString(field));
     CheckResult(config->GetChoiceOr(field, "a", {"a", "b"}));
     (void)config->Keys(field);
+    const auto count = config->ListSize(field);
+    CheckResult(count);
+    FUZZ_CHECK(count.ok() == config->IsList(field));
+    if (count.ok()) {
+      FUZZ_CHECK(!config->Has(field + "." + std::to_string(*count)));
+    }
   }
   const std::string text = config->Dump();
   const auto again = ConfigJson::Parse(text, "c");

@@ -66,7 +66,22 @@ put("tokenizer", "pair", json.dumps(vocab, ensure_ascii=False).encode() + b"\0#v
 for folder in sorted(os.listdir(os.path.join(DATA, "golden"))):
     path = os.path.join(DATA, "golden", folder, "config.json")
     if os.path.exists(path):
-        put("config", folder, open(path, "rb").read())
+        text = open(path, "rb").read()
+        put("stack" if b"lcsm-stack" in text else "config", folder, text)
+step = {"do": "activate", "from": "input", "to": "output", "with": "relu"}
+stack = {"model_type": "lcsm-stack", "vocab_size": 4, "width": 4, "max_length": 9, "embedding": "e",
+         "blocks": [{"repeat": 3, "parts": [{"steps": [step]}]}]}
+put("stack", "small", json.dumps(stack).encode())
+for name, change in {
+        "cycle": {"do": "read", "block": 0, "to": "output"},
+        "delayed": {"do": "read", "block": 2, "delay": 1, "to": "output"},
+        "wide": {"do": "convolve", "from": ["input"] * 9, "to": "a", "repeat": 1024,
+                 "filter": {"kind": "taps", "tensor": "t{i}"}},
+        "heads": {"do": "attention", "from": ["input", "input", "input"], "to": "output", "heads": 3,
+                  "rotary": {"width": 2}, "kv_heads": 2, "window": 5},
+        "not-causal": {"do": "linear-attention", "from": ["input", "input", "input"], "to": "output",
+                       "causal": False}}.items():
+    put("stack", name, json.dumps({**stack, "blocks": [{"parts": [{"steps": [change, step]}]}]}).encode())
 put("config", "deep", b"[" * 100)
 put("config", "long_name", b'{"' + b"b" * 201 + b'\\nb": 3}')
 put("config", "numbers", b'{"a": -0.0, "b": 1e308, "c": 18446744073709551615, "d": [null, {"e": "\\u00e9"}], "layer": {"l_max": 16.0}}')

@@ -3,8 +3,10 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <charconv>
 #include <cmath>
 #include <limits>
+#include <system_error>
 
 #include "io/atomic_file.h"
 #include "io/errors.h"
@@ -24,6 +26,17 @@ const Json* Locate(const Json& root, std::string_view field) {
     const size_t dot = field.find('.');
     const std::string_view name = field.substr(0, dot);
     field.remove_prefix(dot == std::string_view::npos ? field.size() : dot + 1);
+    if (at->is_array()) {
+      size_t index = 0;
+      const auto [end, error] =
+          std::from_chars(name.data(), name.data() + name.size(), index);
+      if (error != std::errc() || end != name.data() + name.size() ||
+          index >= at->size() || (*at)[index].is_null()) {
+        return nullptr;
+      }
+      at = &(*at)[index];
+      continue;
+    }
     if (!at->is_object()) return nullptr;
     const auto it = at->find(std::string(name));
     if (it == at->end() || it->is_null()) return nullptr;
@@ -174,6 +187,17 @@ std::vector<std::string> ConfigJson::Keys(std::string_view field) const {
   if (value == nullptr || !value->is_object()) return keys;
   for (const auto& item : value->items()) keys.push_back(item.key());
   return keys;
+}
+
+bool ConfigJson::IsList(std::string_view field) const {
+  const Json* value = Locate(rep_->root, field);
+  return value != nullptr && value->is_array();
+}
+
+StatusOr<size_t> ConfigJson::ListSize(std::string_view field) const {
+  const Json* value = Locate(rep_->root, field);
+  if (value == nullptr || !value->is_array()) return Wrong(field, "a list");
+  return value->size();
 }
 
 std::string ConfigJson::Dump() const { return rep_->root.dump(2); }

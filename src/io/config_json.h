@@ -1,8 +1,8 @@
 // A config.json: one JSON object, read field by field with checks.
 //
 // Every getter's error is a sentence with the file, the field, what was found
-// and what was expected. A field may be a path into nested objects, such as
-// "layer.l_max". A null counts as absent.
+// and what was expected. A field may be a path into nested objects and lists,
+// such as "layer.l_max" or "blocks.0.norm". A null counts as absent.
 //
 // Thread safety: immutable; copies share their contents.
 #pragma once
@@ -50,6 +50,10 @@ class ConfigJson {
   // Keys of the object at `field` ("" for the whole), sorted; none if it is not
   // an object.
   std::vector<std::string> Keys(std::string_view field) const;
+
+  bool IsList(std::string_view field) const;
+  // Its elements' number; they are "FIELD.0", "FIELD.1", ... Must be a list.
+  StatusOr<size_t> ListSize(std::string_view field) const;
 
   // An InvalidInput sentence about a field in the getters' form: "FILE: FIELD
   // is FOUND, expected EXPECTED", for checks that span fields.

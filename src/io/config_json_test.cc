@@ -83,5 +83,23 @@ TEST(ConfigJsonTest, BrokenFilesAreSentences) {
                  "config.json: cannot be opened: No such file");
 }
 
+TEST(ConfigJsonTest, PathsGoThroughLists) {
+  const ConfigJson config =
+      Parsed(R"({"blocks": [{"width": 4}, {"width": "x"}, null], "n": 3})");
+  EXPECT_TRUE(config.IsList("blocks"));
+  EXPECT_FALSE(config.IsList("n"));
+  EXPECT_FALSE(config.IsList("m"));
+  EXPECT_EQ(config.ListSize("blocks").value(), 3u);
+  EXPECT_EQ(config.GetInt("blocks.0.width", 1, 9).value(), 4);
+  EXPECT_TRUE(config.Has("blocks.1"));
+  for (const char* none : {"blocks.2", "blocks.3", "blocks.-1", "blocks.0x",
+                           "blocks.99999999999999999999"}) {
+    EXPECT_FALSE(config.Has(none)) << none;
+  }
+  ExpectSentence(config.GetInt("blocks.1.width", 1, 9).status(),
+                 "config.json: blocks.1.width is \"x\", expected a whole");
+  ExpectSentence(config.ListSize("n").status(), "n is 3, expected a list");
+}
+
 }  // namespace
 }  // namespace lcsm::io

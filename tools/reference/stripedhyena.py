@@ -60,7 +60,7 @@ def make2(seed, dtype="F32"):
     d, heads, vocab, inner, states, groups = 16, 2, 24, 24, 4, 4
     config = {"model_type": "stripedhyena2", "vocab_size": vocab, "hidden_size": d, "num_filters": d,
               "hcs_layer_idxs": [0], "hcm_layer_idxs": [1], "hcl_layer_idxs": [2], "attn_layer_idxs": [3],
-              "hcs_filter_length": 7, "hcm_filter_length": 32, "hcl_filter_groups": d,
+              "hcs_filter_length": 7, "hcm_filter_length": 128, "hcl_filter_groups": d,
               "hcs_filter_groups": groups, "hcm_filter_groups": groups, "num_layers": 4,
               "short_filter_length": 3, "num_attention_heads": heads, "short_filter_bias": False,
               "eps": 1e-6, "state_size": states, "rotary_emb_base": 10000, "proj_groups": 1,
@@ -87,7 +87,7 @@ def make2(seed, dtype="F32"):
             if i == 0:
                 m.normal(p + "filter.h", (groups, 1, 7), 0.5)
             elif i == 1:
-                m.normal(p + "filter.h", (groups, 1, 32), 0.25)
+                m.normal(p + "filter.h", (groups, 1, 128), 0.2)
             else:
                 m.uniform(p + "filter.log_poles", (d, states, 1), -2.0, -0.01, "F32")
                 m.normal(p + "filter.residues", (d, states), 0.4, dtype="F32")
