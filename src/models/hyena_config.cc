@@ -188,8 +188,8 @@ StatusOr<HyenaConfig> ParseHyenaConfig(const io::ConfigJson& json) {
   if (*type == "hyenadna") return ParseHuggingFace(json);
   if (type->empty() || *type == "hyena") return ParseOriginal(json);
   return Unsupported(fmt::format(
-      "{}: model_type is \"{}\", and only \"hyenadna\" and \"hyena\" are "
-      "supported",
+      "{}: model_type is \"{}\", and only hyenadna, hyena, FlashSTU, h3, "
+      "stripedhyena and lcsm-stack are supported",
       json.file(), *type));
 }
 

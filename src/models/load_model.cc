@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <string>
 #include <system_error>
 #include <utility>
 
@@ -10,6 +11,9 @@
 #include "models/hyena_config.h"
 #include "models/hyena_model.h"
 #include "models/hyena_weights.h"
+#include "models/stack_description.h"
+#include "models/stack_families.h"
+#include "models/stack_model.h"
 
 namespace lcsm {
 namespace {
@@ -33,14 +37,50 @@ std::string LastComponent(const std::filesystem::path& folder) {
   return (error ? folder : whole).filename().string();
 }
 
+// A model that is run as a stack of steps.
+StatusOr<std::shared_ptr<const Model>> LoadStack(
+    const std::filesystem::path& folder, const io::ConfigJson& json,
+    StackTranslator translate, WeightFormat format) {
+  LCSM_ASSIGN_OR_RETURN(std::shared_ptr<const io::WeightSet> file,
+                        io::WeightSet::Open(folder));
+  LCSM_ASSIGN_OR_RETURN(StackDescription description,
+                        translate == nullptr ? ParseStackDescription(json)
+                                             : translate(json, *file));
+  description.file = json.file();
+  description.text = json.Dump();
+  LCSM_ASSIGN_OR_RETURN(
+      std::shared_ptr<const StackWeights> weights,
+      StackWeights::Bind(std::move(description), std::move(file), format));
+  for (const std::string& name : weights->tensors().Unused()) {
+    // As below; a description of one's own may leave out what it likes.
+    if (translate != nullptr &&
+        (name.find("layers.") != std::string::npos ||
+         name.find("blocks.") != std::string::npos) &&
+        (name.ends_with(".weight") || name.ends_with(".bias") ||
+         name.ends_with(".scale"))) {
+      return InvalidInput(fmt::format(
+          "{} holds tensor {}, which its config.json does not call for; the "
+          "two do not belong together",
+          folder.string(), name));
+    }
+  }
+  return std::shared_ptr<const Model>(
+      std::make_shared<StackModel>(std::move(weights), LastComponent(folder)));
+}
+
 }  // namespace
 
 StatusOr<std::shared_ptr<const Model>> LoadModel(
     const std::filesystem::path& folder, WeightFormat format) {
   LCSM_ASSIGN_OR_RETURN(const io::ConfigJson json,
                         io::ConfigJson::Read(folder / "config.json"));
-  // One family so far. The next one is told apart here by what only its config
-  // has.
+  // Families are told apart by what only their configs have.
+  StatusOr<std::string> type = json.GetStringOr("model_type", "");
+  if (!type.ok()) return type.status();
+  const StackTranslator translate = FindStackTranslator(json);
+  if (translate != nullptr || *type == "lcsm-stack") {
+    return LoadStack(folder, json, translate, format);
+  }
   LCSM_ASSIGN_OR_RETURN(const HyenaConfig config, ParseHyenaConfig(json));
   if (HoldsOnlyCheckpoint(folder)) {
     return InvalidInput(fmt::format(

@@ -27,6 +27,7 @@ CASES = {
     "stripedhyena1-evo": (lambda s: stripedhyena.make1(s, True), stripedhyena.forward1),
     "stripedhyena2": (stripedhyena.make2, stripedhyena.forward2),
     "stack-filters": (own_stacks.make_filters, own_stacks.forward_filters),
+    "stack-links": (own_stacks.make_links, own_stacks.forward_links),
     "stack-mixed": (own_stacks.make_mixed, own_stacks.forward_mixed),
     "stripedhyena2-bf16": (lambda s: stripedhyena.make2(s, "BF16"), stripedhyena.forward2),
 }

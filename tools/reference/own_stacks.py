@@ -217,3 +217,46 @@ def forward_mixed(config, w, tokens):
         y[:, head] = weight @ v[:, head] / weight.sum(-1, keepdims=True)
     x = x + f.linear(y.reshape(length, -1), w, p + "out")
     return logits(x, w)
+
+
+def make_links(seed):
+    """Blocks that read each other: block 2 reads block 0, block 0 what block 2 left one position ago."""
+    m = Maker(seed)
+    for i in range(3):
+        m.normal(f"blocks.{i}.norm.weight", (D,), 0.1, 1)
+        m.put(f"blocks.{i}.taps", m.random.standard_normal((D, LENGTH)) * 0.4 * np.exp(-np.arange(LENGTH) / 30))
+        m.linear(f"blocks.{i}.in", D, D, True, gain=1.5)
+        m.linear(f"blocks.{i}.gate", D, D, True, gain=1.5)
+        m.linear(f"blocks.{i}.out", D, D, True, gain=1.5)
+    norm = rms("blocks.{i}.norm.weight")
+    b = "blocks.{i}."
+
+    def block(read):
+        seen = [{"do": "read", **read, "to": "seen"},
+                {"do": "norm", "from": "seen", "norm": {"kind": "rms", "eps": 1e-6}}] if read else []
+        return {"parts": [{"name": "gated convolution", "norm": norm, "steps": seen + [
+            linear("input", "v", b + "in", True),
+            linear("seen" if read else "input", "gate", b + "gate", True),
+            {"do": "activate", "from": "gate", "with": "sigmoid"},
+            {"do": "convolve", "from": "v", "filter": {"kind": "taps", "tensor": b + "taps"}},
+            {"do": "multiply", "from": ["gate", "v"], "to": "v"},
+            linear("v", "output", b + "out", True)]}]}
+
+    return whole(17, [block({"block": 2, "delay": 1}), block(None), block({"block": 0})], m), m.tensors
+
+
+def forward_links(config, w, tokens):
+    length = len(tokens)
+    streams, inputs, out = np.zeros((3, D)), np.zeros((3, length, D)), np.zeros((length, len(w["head.weight"])))
+    for t in range(length):
+        x, past = w["embedding.weight"][tokens[t]], streams[2].copy()
+        for i in range(3):
+            n = f.rms_norm(x, w[f"blocks.{i}.norm.weight"], 1e-6, True)
+            seen = [past, None, streams[0]][i]
+            seen = n if seen is None else f.rms_norm(seen, 1.0, 1e-6, True)
+            inputs[i, t] = f.linear(n, w, f"blocks.{i}.in")
+            y = (w[f"blocks.{i}.taps"][:, :t + 1] * inputs[i, t::-1].T).sum(1)
+            x = x + f.linear(f.sigmoid(f.linear(seen, w, f"blocks.{i}.gate")) * y, w, f"blocks.{i}.out")
+            streams[i] = x
+        out[t] = logits(x, w)
+    return out

@@ -1,0 +1,236 @@
+// The checkpoints of tests/data/golden that run as stacks: float64 logits and
+// greedy continuations from tools/reference.
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "io/safetensors.h"
+#include "models/load_model.h"
+
+namespace lcsm {
+namespace {
+
+namespace fs = std::filesystem;
+
+fs::path Golden(const std::string& name) {
+  return fs::path(LCSM_SOURCE_DIR) / "tests" / "data" / "golden" / name;
+}
+
+class StackGoldenTest : public testing::TestWithParam<std::string> {
+ protected:
+  void SetUp() override {
+    const fs::path folder = Golden(GetParam());
+    auto model = LoadModel(folder);
+    ASSERT_TRUE(model.ok()) << model.status().message();
+    model_ = *model;
+    vocab_ = model_->info().padded_vocab;
+    const auto set = io::WeightSet::Open(folder / "reference.safetensors");
+    ASSERT_TRUE(set.ok());
+    const io::TensorView* ids = (*set)->Find("input_ids");
+    for (size_t i = 0; i < ids->elements(); ++i) {
+      int64_t id = 0;
+      std::memcpy(&id, ids->data + 8 * i, 8);
+      tokens_.push_back(static_cast<int32_t>(id));
+    }
+    const io::TensorView* logits = (*set)->Find("logits");
+    logits_.resize(logits->elements());
+    ASSERT_TRUE(io::CopyToFloat64(*logits, logits_.data()).ok());
+    ASSERT_EQ(logits_.size(), tokens_.size() * vocab_);
+    std::ifstream file(folder / "greedy.json");
+    const nlohmann::json json = nlohmann::json::parse(file);
+    prompt_ = json["prompt_tokens"].get<std::vector<int32_t>>();
+    greedy_ = json["greedy_tokens"].get<std::vector<int32_t>>();
+  }
+
+  std::unique_ptr<ModelState> NewState(ThreadPool& pool, size_t horizon,
+                                       const conv::PlanOptions& plan = {}) {
+    auto prepared =
+        model_->Prepare({.horizon = horizon, .plan = plan}, pool, nullptr);
+    EXPECT_TRUE(prepared.ok()) << prepared.status().message();
+    auto state = (*prepared)->NewState(pool);
+    EXPECT_TRUE(state.ok()) << state.status().message();
+    return std::move(*state);
+  }
+
+  void ExpectLogits(size_t position, const float* logits) {
+    for (size_t v = 0; v < vocab_; ++v) {
+      ASSERT_NEAR(logits[v], logits_[position * vocab_ + v], 1e-4)
+          << "position " << position << " id " << v;
+    }
+  }
+
+  // All logits; the tokens are cut into pieces of `chunk`, 0 means steps.
+  std::vector<float> Run(ModelState& state, size_t chunk) {
+    std::vector<float> all;
+    if (chunk == 0) {
+      all.resize(tokens_.size() * vocab_);
+      for (size_t t = 0; t < tokens_.size(); ++t) {
+        state.Step(tokens_[t], all.data() + t * vocab_);
+      }
+      return all;
+    }
+    for (size_t t = 0; t < tokens_.size(); t += chunk) {
+      const Status status = state.Prefill(
+          {tokens_.data() + t, std::min(chunk, tokens_.size() - t)},
+          {.on_logits = [&](size_t position, std::span<const float> logits) {
+            EXPECT_EQ(position, all.size() / vocab_);
+            all.insert(all.end(), logits.begin(), logits.end());
+            return OkStatus();
+          }});
+      EXPECT_TRUE(status.ok()) << status.message();
+    }
+    return all;
+  }
+
+  int32_t Argmax(const std::vector<float>& logits) const {
+    const auto end =
+        logits.begin() + static_cast<std::ptrdiff_t>(model_->info().vocab);
+    return static_cast<int32_t>(std::max_element(logits.begin(), end) -
+                                logits.begin());
+  }
+
+  std::shared_ptr<const Model> model_;
+  size_t vocab_ = 0;
+  std::vector<int32_t> tokens_, prompt_, greedy_;
+  std::vector<double> logits_;
+};
+
+TEST_P(StackGoldenTest, LogitsOfPrefillAndDecode) {
+  const conv::PlanOptions plans[] = {
+      {.method = conv::Method::kPlanned},
+      {.method = conv::Method::kPaper},
+      {.method = conv::Method::kLazy},
+      {.method = conv::Method::kPlanned, .latency = conv::Latency::kFlat}};
+  for (const conv::PlanOptions& plan : plans) {
+    ThreadPool pool(2);
+    const auto state = NewState(pool, tokens_.size(), plan);
+    for (size_t chunk : {size_t{0}, size_t{1}, size_t{7}, tokens_.size()}) {
+      SCOPED_TRACE(fmt::format("{} {}", conv::Name(plan.method), chunk));
+      state->Reset();
+      const std::vector<float> all = Run(*state, chunk);
+      ASSERT_EQ(all.size(), logits_.size());
+      for (size_t t = 0; t < tokens_.size(); ++t) {
+        ExpectLogits(t, all.data() + t * vocab_);
+        if (HasFatalFailure()) return;
+      }
+    }
+  }
+}
+
+TEST_P(StackGoldenTest, NoBitDependsOnThreads) {
+  std::vector<float> one[2];
+  for (size_t threads : {1, 2, 5}) {
+    ThreadPool pool(threads);
+    const auto state = NewState(pool, tokens_.size());
+    for (size_t way : {0, 1}) {
+      state->Reset();
+      const std::vector<float> all = Run(*state, way * 40);
+      if (threads == 1) one[way] = all;
+      ASSERT_EQ(
+          std::memcmp(all.data(), one[way].data(), all.size() * sizeof(float)),
+          0);
+    }
+  }
+}
+
+TEST_P(StackGoldenTest, GreedyContinuationByItselfAndOfForks) {
+  ThreadPool pool(2);
+  const auto state = NewState(pool, prompt_.size() + greedy_.size());
+  std::vector<float> logits(vocab_);
+  ASSERT_TRUE(state->Prefill(prompt_, {.last_logits = logits.data()}).ok());
+  std::unique_ptr<ModelState> fork;
+  std::vector<float> at_fork;
+  std::vector<int32_t> tokens;
+  for (size_t i = 0; i < greedy_.size(); ++i) {
+    if (i == 5) {
+      auto forked = state->Fork();
+      ASSERT_TRUE(forked.ok()) << forked.status().message();
+      fork = std::move(*forked);
+      at_fork = logits;
+    }
+    tokens.push_back(Argmax(logits));
+    state->Step(tokens.back(), logits.data());
+  }
+  EXPECT_EQ(tokens, greedy_);
+  // The other one goes on as if nothing had happened.
+  EXPECT_EQ(fork->position(), prompt_.size() + 5);
+  for (size_t i = 5; i < greedy_.size(); ++i) {
+    EXPECT_EQ(Argmax(at_fork), greedy_[i]);
+    fork->Step(greedy_[i], at_fork.data());
+  }
+  EXPECT_EQ(
+      std::memcmp(at_fork.data(), logits.data(), logits.size() * sizeof(float)),
+      0);
+}
+
+// What the whole prefix gives, computed anew for each token.
+TEST_P(StackGoldenTest, GeneratesWhatRecomputationGives) {
+  ThreadPool pool(1);
+  const auto steps = NewState(pool, prompt_.size() + greedy_.size());
+  const auto anew = NewState(pool, prompt_.size() + greedy_.size());
+  std::vector<float> a(vocab_), b(vocab_);
+  ASSERT_TRUE(steps->Prefill(prompt_, {.last_logits = a.data()}).ok());
+  std::vector<int32_t> prefix = prompt_;
+  for (size_t i = 0; i < greedy_.size(); ++i) {
+    anew->Reset();
+    ASSERT_TRUE(anew->Prefill(prefix, {.last_logits = b.data()}).ok());
+    ASSERT_EQ(Argmax(a), Argmax(b));
+    prefix.push_back(Argmax(a));
+    steps->Step(prefix.back(), a.data());
+  }
+}
+
+TEST_P(StackGoldenTest, PackedWeightsStayClose) {
+  auto packed = LoadModel(Golden(GetParam()), WeightFormat::kBf16);
+  ASSERT_TRUE(packed.ok()) << packed.status().message();
+  EXPECT_EQ((*packed)->info().weight_format, "bf16");
+  model_ = *packed;
+  ThreadPool pool(1);
+  const auto state = NewState(pool, tokens_.size());
+  const std::vector<float> all = Run(*state, 0);
+  const bool exact = GetParam().ends_with("bf16");  // As they were in the file.
+  double largest = 0;
+  for (const double v : logits_) largest = std::max(largest, std::abs(v));
+  for (size_t i = 0; i < all.size(); ++i) {
+    // Weights off by 2^-9 each, in a handful of layers.
+    ASSERT_NEAR(all[i], logits_[i], exact ? 1e-4 : 0.05 * largest);
+  }
+}
+
+TEST_P(StackGoldenTest, RefusesWhatDoesNotFit) {
+  ThreadPool pool(1);
+  const auto state = NewState(pool, 10);
+  const std::vector<int32_t> long_prompt(11, 1), foreign = {1, 100000};
+  EXPECT_FALSE(state->Prefill(long_prompt, {}).ok());
+  EXPECT_FALSE(state->Prefill(foreign, {}).ok());
+  EXPECT_EQ(state->position(), 0u);
+  const auto prepared = model_->Prepare(
+      {.horizon = model_->info().max_length + 1, .plan = {}}, pool, nullptr);
+  ASSERT_FALSE(prepared.ok());
+  const auto memory = model_->EstimateMemory({.horizon = 10, .plan = {}}, 1);
+  ASSERT_TRUE(memory.ok()) << memory.status().message();
+  EXPECT_GT(memory->Total(), 0u);
+}
+
+INSTANTIATE_TEST_SUITE_P(Folders, StackGoldenTest,
+                         testing::Values("stack-filters", "stack-links",
+                                         "stack-mixed", "stu-approx",
+                                         "stu-full", "stu-full-l", "h3",
+                                         "stripedhyena1", "stripedhyena1-evo",
+                                         "stripedhyena2", "stripedhyena2-bf16"),
+                         [](const auto& folder) {
+                           std::string name = folder.param;
+                           std::replace(name.begin(), name.end(), '-', '_');
+                           return name;
+                         });
+
+}  // namespace
+}  // namespace lcsm

@@ -1,0 +1,195 @@
+#include "models/stack_model.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <utility>
+
+namespace lcsm {
+namespace {
+
+std::string DrawNorm(const StackNorm& norm) {
+  return norm.kind == StackNorm::Kind::kNone    ? ""
+         : norm.kind == StackNorm::Kind::kLayer ? "layer norm; "
+                                                : "RMS norm; ";
+}
+
+std::string DrawStep(const StackWeights& weights, const StackStep& step,
+                     const StackOp& op) {
+  const std::string to = fmt::format("{}", fmt::join(step.to, " "));
+  const std::string from = fmt::format("{}", fmt::join(step.from, " "));
+  switch (step.kind) {
+    case StackStepKind::kLinear:
+      return fmt::format("{} = linear {} ({} to {})", to, from, op.in, op.out);
+    case StackStepKind::kMultiply:
+      return fmt::format("{} = {}", to, fmt::join(step.from, " * "));
+    case StackStepKind::kAdd:
+      return fmt::format("{} = {}", to, fmt::join(step.from, " + "));
+    case StackStepKind::kActivate:
+      return fmt::format("{} = {} {}", to, Name(step.activation), from);
+    case StackStepKind::kNorm:
+      return fmt::format("{} = norm {}", to, from);
+    case StackStepKind::kRead:
+      return fmt::format("{} = block {}{}", to, step.block,
+                         step.delay == 0 ? "" : " one position ago");
+    case StackStepKind::kConvolve:
+      return fmt::format("{} = {} filter of {} [{}]", to,
+                         Name(step.filter.kind), from,
+                         weights.mixers()[op.mixer].mixer->Describe());
+    case StackStepKind::kAttention:
+    case StackStepKind::kLinearAttention:
+    case StackStepKind::kSelectiveScan:
+      return fmt::format("{} = {} {} [{}]", to, Name(step.kind), from,
+                         weights.mixers()[op.mixer].mixer->Describe());
+  }
+  return "";
+}
+
+// A block's parts: name, and what it does.
+std::vector<std::pair<std::string, std::string>> DrawBlock(
+    const StackWeights& weights, size_t b) {
+  std::vector<std::pair<std::string, std::string>> lines;
+  const StackBlock& block = weights.description().blocks[b];
+  for (size_t p = 0; p < block.parts.size(); ++p) {
+    const StackPart& part = block.parts[p];
+    std::vector<std::string> steps;
+    for (size_t s = 0; s < part.steps.size(); ++s) {
+      steps.push_back(DrawStep(weights, part.steps[s],
+                               weights.blocks()[b].parts[p].ops[s]));
+    }
+    lines.emplace_back(
+        part.name.empty() ? fmt::format("part {}", p) : part.name,
+        fmt::format("x + ({}{})", DrawNorm(part.norm), fmt::join(steps, "; ")));
+  }
+  return lines;
+}
+
+ModelInfo MakeInfo(const StackWeights& weights, const std::string& name) {
+  const StackDescription& stack = weights.description();
+  ModelInfo info;
+  info.family = stack.family;
+  info.name = name;
+  info.hash = weights.hash();
+  info.layers = stack.blocks.size();
+  info.width = stack.width;
+  info.vocab = stack.vocab;
+  info.padded_vocab = stack.padded_vocab;
+  info.max_length = stack.max_length;
+  info.eos_id = stack.eos_id;
+  info.parameters = weights.parameters();
+  info.weight_bytes = weights.bytes();
+  info.step_bytes = weights.step_bytes();
+  info.weight_format = Name(weights.format());
+  info.details = DrawStack(weights);
+  info.details.emplace_back(
+      "head", stack.head.empty() ? "tied to the embedding" : "its own");
+  const std::vector<std::string> unused = weights.tensors().Unused();
+  if (!unused.empty()) {
+    info.details.emplace_back(
+        "unused tensors",
+        fmt::format("{}, such as {}", unused.size(), unused.front()));
+  }
+  return info;
+}
+
+conv::Plan FirstPlan(const MixerSchedule& schedule, size_t horizon) {
+  if (!schedule.groups.empty()) return schedule.groups.front().plan;
+  conv::Plan none;
+  none.problem.length = none.problem.taps = horizon;
+  return none;
+}
+
+}  // namespace
+
+std::vector<std::pair<std::string, std::string>> DrawStack(
+    const StackWeights& weights) {
+  std::vector<std::pair<std::string, std::string>> lines;
+  const size_t count = weights.description().blocks.size();
+  for (size_t first = 0, next = 0; first < count; first = next) {
+    const auto drawn = DrawBlock(weights, first);
+    next = first + 1;
+    while (next < count && DrawBlock(weights, next) == drawn) ++next;
+    const std::string label =
+        next == first + 1 ? fmt::format("block {}", first)
+                          : fmt::format("blocks {} to {}", first, next - 1);
+    for (const auto& [part, what] : drawn) {
+      lines.emplace_back(fmt::format("{}, {}", label, part), what);
+    }
+  }
+  return lines;
+}
+
+StackModel::StackModel(std::shared_ptr<const StackWeights> weights,
+                       std::string name)
+    : weights_(std::move(weights)), info_(MakeInfo(*weights_, name)) {}
+
+StatusOr<MixerSetOptions> StackModel::ToMixerOptions(
+    const PrepareOptions& options) const {
+  if (options.horizon > info_.max_length) {
+    return InvalidInput(fmt::format(
+        "{} positions are wanted, and the model {} is made for at most {}",
+        options.horizon, info_.name, info_.max_length));
+  }
+  MixerSetOptions mixers;
+  mixers.horizon = options.horizon != 0 ? options.horizon : info_.max_length;
+  mixers.plan = options.plan;
+  if (options.memory_limit != 0) {
+    const size_t others =
+        weights_->bytes() + StackState::Bytes(*weights_, mixers.horizon);
+    if (others >= options.memory_limit) {
+      return InvalidInput(fmt::format(
+          "{}: weights and activations alone take {:.2f} GiB, and the memory "
+          "limit is {:.2f} GiB",
+          info_.name, static_cast<double>(others) / 0x1p30,
+          static_cast<double>(options.memory_limit) / 0x1p30));
+    }
+    mixers.plan.memory_limit = options.memory_limit - others;
+  }
+  return mixers;
+}
+
+StatusOr<std::shared_ptr<const PreparedModel>> StackModel::Prepare(
+    const PrepareOptions& options, ThreadPool& pool,
+    const ModelState::Progress& progress) const {
+  LCSM_ASSIGN_OR_RETURN(const MixerSetOptions mixers, ToMixerOptions(options));
+  if (progress && !progress(0)) return Cancelled("stopped while preparing");
+  LCSM_ASSIGN_OR_RETURN(
+      std::shared_ptr<const PreparedMixers> prepared,
+      PreparedMixers::Create(weights_->mixers(), mixers, pool));
+  // Filters made of a file that was cut short meanwhile are made of zeros.
+  LCSM_RETURN_IF_ERROR(CheckWeights());
+  size_t spectra = 0;
+  for (const MixerSchedule::Group& group : prepared->schedule().groups) {
+    spectra += group.plan.Memory(pool.NumThreads()).spectra;
+  }
+  conv::Plan plan = FirstPlan(prepared->schedule(), mixers.horizon);
+  return std::shared_ptr<const PreparedModel>(std::make_shared<StackPrepared>(
+      weights_, std::move(prepared), std::move(plan), spectra));
+}
+
+StatusOr<ModelMemory> StackModel::EstimateMemory(const PrepareOptions& options,
+                                                 size_t threads) const {
+  LCSM_ASSIGN_OR_RETURN(const MixerSetOptions mixers, ToMixerOptions(options));
+  LCSM_ASSIGN_OR_RETURN(
+      const MixerSetMemory foretold,
+      PreparedMixers::Foretell(weights_->mixers(), mixers, threads));
+  LCSM_ASSIGN_OR_RETURN(const MixerSchedule schedule,
+                        PreparedMixers::Schedule(weights_->mixers(), mixers));
+  ModelMemory memory;
+  memory.weights = weights_->bytes() + foretold.weights;
+  memory.convolution = foretold.convolution;
+  memory.activations =
+      StackState::Bytes(*weights_, mixers.horizon) + foretold.states;
+  memory.plan = FirstPlan(schedule, mixers.horizon);
+  return memory;
+}
+
+StatusOr<std::unique_ptr<ModelState>> StackPrepared::NewState(
+    ThreadPool& pool) const {
+  LCSM_ASSIGN_OR_RETURN(std::unique_ptr<StackState> state,
+                        StackState::Create(weights_, mixers_, pool));
+  return std::unique_ptr<ModelState>(std::move(state));
+}
+
+}  // namespace lcsm

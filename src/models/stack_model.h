@@ -1,0 +1,67 @@
+// Any model that a description says (stack_description.h), behind the Model
+// interface.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "lcsm/status.h"
+#include "mixers/mixer_set.h"
+#include "models/stack_state.h"
+#include "models/stack_weights.h"
+#include "runtime/model.h"
+
+namespace lcsm {
+
+// The stack as lines for people, a label and what stands beside it: a line for
+// each part of a block, blocks that are alike together.
+std::vector<std::pair<std::string, std::string>> DrawStack(
+    const StackWeights& weights);
+
+class StackModel : public Model {
+ public:
+  StackModel(std::shared_ptr<const StackWeights> weights, std::string name);
+
+  const ModelInfo& info() const override { return info_; }
+  StatusOr<std::shared_ptr<const PreparedModel>> Prepare(
+      const PrepareOptions& options, ThreadPool& pool,
+      const ModelState::Progress& progress) const override;
+  StatusOr<ModelMemory> EstimateMemory(const PrepareOptions& options,
+                                       size_t threads) const override;
+  Status CheckWeights() const override {
+    return weights_->tensors().CheckIntact();
+  }
+
+ private:
+  StatusOr<MixerSetOptions> ToMixerOptions(const PrepareOptions& options) const;
+
+  std::shared_ptr<const StackWeights> weights_;
+  ModelInfo info_;
+};
+
+class StackPrepared : public PreparedModel {
+ public:
+  StackPrepared(std::shared_ptr<const StackWeights> weights,
+                std::shared_ptr<const PreparedMixers> mixers, conv::Plan plan,
+                size_t spectra)
+      : weights_(std::move(weights)),
+        mixers_(std::move(mixers)),
+        plan_(std::move(plan)),
+        spectra_(spectra) {}
+
+  const conv::Plan& plan() const override { return plan_; }
+  size_t horizon() const override { return mixers_->horizon(); }
+  size_t SpectraBytes() const override { return spectra_; }
+  StatusOr<std::unique_ptr<ModelState>> NewState(
+      ThreadPool& pool) const override;
+
+ private:
+  const std::shared_ptr<const StackWeights> weights_;
+  const std::shared_ptr<const PreparedMixers> mixers_;
+  const conv::Plan plan_;  // Of the first group of long convolutions.
+  const size_t spectra_;
+};
+
+}  // namespace lcsm

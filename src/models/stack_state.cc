@@ -1,0 +1,394 @@
+#include "models/stack_state.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <utility>
+
+#include "kernels/pointwise.h"
+
+namespace lcsm {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+// As in hyena_state.cc, for the same reasons.
+constexpr size_t kBlockTokens = 128;
+constexpr size_t kHeadTokens = 8;
+constexpr size_t kRowUnit = 16;
+constexpr size_t kGrainProducts = 16384;
+
+double Seconds(Clock::time_point since) {
+  return std::chrono::duration<double>(Clock::now() - since).count();
+}
+
+size_t BlockTokens(const StackWeights& weights, size_t horizon) {
+  return weights.reads_past() ? 1 : std::min(kBlockTokens, horizon);
+}
+
+}  // namespace
+
+size_t StackState::Bytes(const StackWeights& weights, size_t horizon) {
+  const StackDescription& stack = weights.description();
+  const size_t tokens = BlockTokens(weights, horizon);
+  return sizeof(float) *
+         (tokens * (stack.width + weights.row() + weights.most_in() +
+                    weights.most_out() + weights.slots() * stack.width) +
+          weights.slots() * stack.width + kHeadTokens * stack.padded_vocab);
+}
+
+StatusOr<std::unique_ptr<StackState>> StackState::Create(
+    std::shared_ptr<const StackWeights> weights,
+    std::shared_ptr<const PreparedMixers> mixers, ThreadPool& pool) {
+  std::unique_ptr<StackState> state(
+      new StackState(std::move(weights), std::move(mixers), pool));
+  LCSM_RETURN_IF_ERROR(state->Allocate());
+  LCSM_ASSIGN_OR_RETURN(state->mixers_, state->prepared_->NewStates(pool));
+  return state;
+}
+
+Status StackState::Allocate() {
+  const StackDescription& stack = weights_->description();
+  tokens_ = BlockTokens(*weights_, prepared_->horizon());
+  const auto allocate = [](size_t floats, FloatBuffer* out) -> Status {
+    if (floats == 0) return OkStatus();
+    LCSM_ASSIGN_OR_RETURN(*out, FloatBuffer::Allocate(floats, "activations"));
+    return OkStatus();
+  };
+  const size_t width = stack.width, slots = weights_->slots();
+  LCSM_RETURN_IF_ERROR(allocate(tokens_ * width, &x_));
+  LCSM_RETURN_IF_ERROR(allocate(tokens_ * weights_->row(), &rows_));
+  LCSM_RETURN_IF_ERROR(allocate(tokens_ * weights_->most_in(), &in_));
+  LCSM_RETURN_IF_ERROR(allocate(tokens_ * weights_->most_out(), &out_));
+  LCSM_RETURN_IF_ERROR(allocate(slots * tokens_ * width, &slots_));
+  LCSM_RETURN_IF_ERROR(allocate(slots * width, &past_));
+  return allocate(kHeadTokens * stack.padded_vocab, &logits_);
+}
+
+void StackState::Reset() noexcept {
+  mixers_->Reset();
+  past_.Zero();
+  times_ = StepTimes();
+  position_ = 0;
+  horizon_ = prepared_->horizon();
+}
+
+template <typename Body>
+void StackState::EachRow(size_t count, size_t floats, Body&& body) noexcept {
+  pool_.ParallelFor(count, kGrainProducts / (floats + 1) + 1,
+                    [&](size_t begin, size_t end, size_t) {
+                      for (size_t t = begin; t < end; ++t) body(t);
+                    });
+}
+
+template <typename Body>
+void StackState::SplitRows(size_t n, size_t in, size_t count,
+                           Body&& body) noexcept {
+  const size_t units = (n + kRowUnit - 1) / kRowUnit;
+  pool_.ParallelFor(units, kGrainProducts / (kRowUnit * in * count),
+                    [&](size_t begin, size_t end, size_t) {
+                      body(begin * kRowUnit, std::min(n, end * kRowUnit));
+                    });
+}
+
+const float* StackState::Inputs(const StackOp& op, size_t count,
+                                size_t* stride) noexcept {
+  const size_t row = weights_->row();
+  if (op.from.size() == 1 && op.repeat == 1) {
+    *stride = row;
+    return Rows(op.from[0]);
+  }
+  *stride = op.in;
+  EachRow(count, op.in, [&](size_t t) {
+    float* to = in_.data() + t * op.in;
+    for (size_t r = 0; r < op.repeat; ++r) {
+      for (const StackSpan& from : op.from) {
+        to = std::copy_n(Rows(from) + t * row, from.width, to);
+      }
+    }
+  });
+  return in_.data();
+}
+
+void StackState::Linear(const StackOp& op, size_t count) noexcept {
+  const size_t row = weights_->row();
+  size_t stride = 0;
+  const float* const x = Inputs(op, count, &stride);
+  for (size_t i = 0; i < op.linear.size(); ++i) {
+    const LinearWeights& linear = op.linear[i];
+    float* const y = Rows(op.to[i]);
+    SplitRows(linear.out, linear.in, count, [&](size_t begin, size_t end) {
+      linear.Apply(begin, end, x, stride, count, y, row);
+    });
+  }
+}
+
+Status StackState::Mix(const StackOp& op, size_t count, bool step) noexcept {
+  const size_t row = weights_->row();
+  size_t stride = 0;
+  const float* x = Inputs(op, count, &stride);
+  if (stride != op.in && count > 1) {
+    EachRow(count, op.in, [&](size_t t) {
+      std::copy_n(x + t * stride, op.in, in_.data() + t * op.in);
+    });
+    x = in_.data();
+  }
+  const Clock::time_point start = Clock::now();
+  if (skip_mixers_) {
+    std::fill_n(out_.data(), count * op.out, 0.0f);
+  } else if (step) {
+    (*mixers_)[op.mixer].Step(x, out_.data());
+  } else {
+    LCSM_RETURN_IF_ERROR((*mixers_)[op.mixer].Prefill(count, x, out_.data()));
+  }
+  times_.mixers += Seconds(start);
+  EachRow(count, op.out, [&](size_t t) {
+    float* y = out_.data() + t * op.out;
+    if (op.bias != nullptr) {
+      GetPointwiseKernels().add(y, op.bias, op.out, y);
+    }
+    for (const StackSpan& to : op.to) {
+      std::copy_n(y, to.width, Rows(to) + t * row);
+      y += to.width;
+    }
+  });
+  return OkStatus();
+}
+
+Status StackState::Run(const StackOp& op, size_t count, bool step) noexcept {
+  const PointwiseKernels& kernels = GetPointwiseKernels();
+  const size_t row = weights_->row();
+  const size_t width = weights_->description().width;
+  switch (op.kind) {
+    case StackStepKind::kLinear:
+      Linear(op, count);
+      return OkStatus();
+    case StackStepKind::kMultiply:
+    case StackStepKind::kAdd:
+      EachRow(count, op.out, [&](size_t t) {
+        (op.kind == StackStepKind::kAdd ? kernels.add : kernels.multiply)(
+            Rows(op.from[0]) + t * row, Rows(op.from[1]) + t * row, op.out,
+            Rows(op.to[0]) + t * row);
+      });
+      return OkStatus();
+    case StackStepKind::kActivate:
+      // Some tens of operations an element.
+      EachRow(count, 32 * op.out, [&](size_t t) {
+        for (size_t i = 0; i < op.to.size(); ++i) {
+          Activate(op.activation, Rows(op.from[i]) + t * row, op.to[i].width,
+                   Rows(op.to[i]) + t * row);
+        }
+      });
+      return OkStatus();
+    case StackStepKind::kNorm:
+      EachRow(count, 4 * op.out, [&](size_t t) {
+        for (size_t i = 0; i < op.to.size(); ++i) {
+          op.norm.Apply(Rows(op.from[i]) + t * row, op.to[i].width,
+                        Rows(op.to[i]) + t * row);
+        }
+      });
+      return OkStatus();
+    case StackStepKind::kRead:
+      EachRow(count, width, [&](size_t t) {
+        const float* const kept =
+            op.delay == 0 ? slots_.data() + (op.slot * tokens_ + t) * width
+                          : past_.data() + op.slot * width;
+        std::copy_n(kept, width, Rows(op.to[0]) + t * row);
+      });
+      return OkStatus();
+    case StackStepKind::kConvolve:
+    case StackStepKind::kAttention:
+    case StackStepKind::kLinearAttention:
+    case StackStepKind::kSelectiveScan:
+      return Mix(op, count, step);
+  }
+  return OkStatus();
+}
+
+Status StackState::Block(const StackBlockOps& block, size_t count,
+                         bool step) noexcept {
+  const Clock::time_point start = Clock::now();
+  const double mixers_before = times_.mixers;
+  const PointwiseKernels& kernels = GetPointwiseKernels();
+  const size_t width = weights_->description().width, row = weights_->row();
+  for (const StackPartOps& part : block.parts) {
+    EachRow(count, 4 * width, [&](size_t t) {
+      part.norm.Apply(x_.data() + t * width, width, Rows(part.input) + t * row);
+    });
+    for (const StackOp& op : part.ops) {
+      LCSM_RETURN_IF_ERROR(Run(op, count, step));
+    }
+    EachRow(count, width, [&](size_t t) {
+      float* const x = x_.data() + t * width;
+      kernels.add(x, Rows(part.output) + t * row, width, x);
+    });
+  }
+  if (block.slot != StackBlockOps::kNoSlot) {
+    std::copy_n(x_.data(), count * width,
+                slots_.data() + block.slot * tokens_ * width);
+  }
+  times_.blocks += Seconds(start) - (times_.mixers - mixers_before);
+  return OkStatus();
+}
+
+void StackState::Embed(const int32_t* tokens, size_t count) noexcept {
+  const size_t width = weights_->description().width;
+  for (size_t t = 0; t < count; ++t) {
+    std::copy_n(weights_->embedding() + static_cast<size_t>(tokens[t]) * width,
+                width, x_.data() + t * width);
+  }
+}
+
+void StackState::Advance(size_t count) noexcept {
+  const Clock::time_point start = Clock::now();
+  const size_t width = weights_->description().width;
+  for (size_t s = 0; s < weights_->slots(); ++s) {
+    std::copy_n(slots_.data() + (s * tokens_ + count - 1) * width, width,
+                past_.data() + s * width);
+  }
+  if (!skip_mixers_) mixers_->Advance(count);
+  position_ += count;
+  times_.mixers += Seconds(start);
+}
+
+void StackState::Head(size_t first, size_t count, float* logits) noexcept {
+  const Clock::time_point start = Clock::now();
+  const LinearWeights& head = weights_->head();
+  const size_t width = head.in, row = weights_->row();
+  // Streams are at rest now: `input` lies at the beginning of each row.
+  EachRow(count, 4 * width, [&](size_t t) {
+    weights_->final_norm().Apply(x_.data() + (first + t) * width, width,
+                                 rows_.data() + t * row);
+  });
+  SplitRows(head.out, head.in, count, [&](size_t begin, size_t end) {
+    head.Apply(begin, end, rows_.data(), row, count, logits, head.out);
+  });
+  times_.head += Seconds(start);
+}
+
+void StackState::Step(int32_t token, float* logits) noexcept {
+  Embed(&token, 1);
+  for (const StackBlockOps& block : weights_->blocks()) {
+    // A step of a mixer does not fail, and nothing else can.
+    (void)Block(block, 1, true);
+  }
+  Advance(1);
+  Head(0, 1, logits);
+}
+
+Status StackState::CheckTokens(std::span<const int32_t> tokens) const {
+  const size_t rows = weights_->description().padded_vocab;
+  if (tokens.size() > StepRoom()) {
+    return InvalidInput(fmt::format(
+        "{} tokens do not fit into the {} positions that are left of {}",
+        tokens.size(), StepRoom(), horizon_));
+  }
+  for (size_t i = 0; i < tokens.size(); ++i) {
+    if (tokens[i] < 0 || static_cast<size_t>(tokens[i]) >= rows) {
+      return InvalidInput(
+          fmt::format("token {} at position {} is outside the {} rows of the "
+                      "embedding",
+                      tokens[i], position_ + i, rows));
+    }
+  }
+  return OkStatus();
+}
+
+Status StackState::Prefill(std::span<const int32_t> tokens,
+                           const PrefillRequest& request) {
+  LCSM_RETURN_IF_ERROR(CheckTokens(tokens));
+  const StackDescription& stack = weights_->description();
+  const size_t vocab = stack.padded_vocab, width = stack.width;
+  const size_t blocks = weights_->blocks().size();
+  const size_t taken = position_ + tokens.size();
+  horizon_ = taken + std::min(request.following, horizon_ - taken);
+  for (size_t done = 0; done < tokens.size();) {
+    const size_t count = std::min(tokens_, tokens.size() - done);
+    const size_t first = position_;
+    Embed(tokens.data() + done, count);
+    for (size_t b = 0; b <= blocks; ++b) {
+      if (request.on_hidden && b == request.hidden_layer) {
+        LCSM_RETURN_IF_ERROR(
+            request.on_hidden(first, {x_.data(), count * width}));
+      }
+      if (b < blocks) {
+        LCSM_RETURN_IF_ERROR(Block(weights_->blocks()[b], count, false));
+      }
+    }
+    Advance(count);
+    done += count;
+    if (request.on_hidden &&
+        request.hidden_layer == PrefillRequest::kFinalNorm) {
+      // One row at a time: the streams have another stride.
+      for (size_t t = 0; t < count; ++t) {
+        weights_->final_norm().Apply(x_.data() + t * width, width,
+                                     rows_.data());
+        LCSM_RETURN_IF_ERROR(
+            request.on_hidden(first + t, {rows_.data(), width}));
+      }
+    }
+    for (size_t t = 0; request.on_logits && t < count; t += kHeadTokens) {
+      const size_t now = std::min(kHeadTokens, count - t);
+      Head(t, now, logits_.data());
+      for (size_t i = 0; i < now; ++i) {
+        LCSM_RETURN_IF_ERROR(request.on_logits(
+            first + t + i, {logits_.data() + i * vocab, vocab}));
+      }
+    }
+    if (done == tokens.size() && request.last_logits != nullptr) {
+      Head(count - 1, 1, request.last_logits);
+    }
+    if (request.progress &&
+        !request.progress(static_cast<double>(done) /
+                          static_cast<double>(tokens.size()))) {
+      return Cancelled("stopped while taking known tokens in");
+    }
+  }
+  return OkStatus();
+}
+
+StatusOr<std::unique_ptr<ModelState>> StackState::Fork() const {
+  std::unique_ptr<StackState> fork(new StackState(weights_, prepared_, pool_));
+  LCSM_RETURN_IF_ERROR(fork->Allocate());
+  LCSM_ASSIGN_OR_RETURN(fork->mixers_, mixers_->Fork());
+  std::copy_n(past_.data(), past_.size(), fork->past_.data());
+  fork->position_ = position_;
+  fork->horizon_ = horizon_;
+  return std::unique_ptr<ModelState>(std::move(fork));
+}
+
+Status StackState::Save(io::SectionWriter& writer) const {
+  const uint64_t numbers[] = {position_, horizon_};
+  LCSM_RETURN_IF_ERROR(
+      writer.PutArray("state", std::span<const uint64_t>(numbers)));
+  LCSM_RETURN_IF_ERROR(writer.PutArray(
+      "past", std::span<const float>(past_.data(), past_.size())));
+  return mixers_->Save(writer);
+}
+
+Status StackState::Load(io::SectionReader& reader) {
+  uint64_t numbers[2] = {};
+  LCSM_RETURN_IF_ERROR(reader.GetArray("state", std::span<uint64_t>(numbers)));
+  const auto [position, horizon] = numbers;
+  if (position > horizon || horizon > prepared_->horizon()) {
+    return InvalidInput(
+        fmt::format("{}: stands at {} of {} positions, expected a place that "
+                    "the session's {} positions allow",
+                    reader.name(), position, horizon, prepared_->horizon()));
+  }
+  LCSM_RETURN_IF_ERROR(
+      reader.GetArray("past", std::span<float>(past_.data(), past_.size())));
+  LCSM_RETURN_IF_ERROR(mixers_->Load(reader));
+  if (mixers_->position() != position) {
+    return InvalidInput(
+        fmt::format("{}: its mixers stand at position {}, "
+                    "expected {}",
+                    reader.name(), mixers_->position(), position));
+  }
+  position_ = position;
+  horizon_ = horizon;
+  return OkStatus();
+}
+
+}  // namespace lcsm

@@ -1,0 +1,87 @@
+// One sequence of a stack: its mixers' states, and the forward pass that moves
+// them on.
+#pragma once
+
+#include <memory>
+#include <span>
+
+#include "base/aligned_buffer.h"
+#include "base/thread_pool.h"
+#include "lcsm/status.h"
+#include "mixers/mixer_set.h"
+#include "models/stack_weights.h"
+#include "runtime/model.h"
+
+namespace lcsm {
+
+class StackState : public ModelState {
+ public:
+  static StatusOr<std::unique_ptr<StackState>> Create(
+      std::shared_ptr<const StackWeights> weights,
+      std::shared_ptr<const PreparedMixers> mixers, ThreadPool& pool);
+  // Of everything but the mixers' states.
+  static size_t Bytes(const StackWeights& weights, size_t horizon);
+
+  void Step(int32_t token, float* logits) noexcept override;
+  // Known tokens go through in blocks, and within them through one step of the
+  // stack after another, whatever PrepareOptions::steps said.
+  Status Prefill(std::span<const int32_t> tokens,
+                 const PrefillRequest& request) override;
+  StatusOr<std::unique_ptr<ModelState>> Fork() const override;
+  Status Save(io::SectionWriter& writer) const override;
+  Status Load(io::SectionReader& reader) override;
+  size_t position() const override { return position_; }
+  size_t StepRoom() const override { return horizon_ - position_; }
+  size_t horizon() const override { return horizon_; }
+  void Reset() noexcept override;
+  const StepTimes& times() const override { return times_; }
+  void SkipMixers(bool skip) noexcept override { skip_mixers_ = skip; }
+
+ private:
+  StackState(std::shared_ptr<const StackWeights> weights,
+             std::shared_ptr<const PreparedMixers> prepared, ThreadPool& pool)
+      : weights_(std::move(weights)),
+        prepared_(std::move(prepared)),
+        pool_(pool),
+        horizon_(prepared_->horizon()) {}
+
+  Status Allocate();
+  Status CheckTokens(std::span<const int32_t> tokens) const;
+  void Embed(const int32_t* tokens, size_t count) noexcept;
+  // `count` positions through a block. A step (which cannot fail) or known
+  // positions (which may, for want of memory).
+  Status Block(const StackBlockOps& block, size_t count, bool step) noexcept;
+  Status Run(const StackOp& op, size_t count, bool step) noexcept;
+  Status Mix(const StackOp& op, size_t count, bool step) noexcept;
+  void Linear(const StackOp& op, size_t count) noexcept;
+  // Ends positions that all blocks have taken in.
+  void Advance(size_t count) noexcept;
+  void Head(size_t first, size_t count, float* logits) noexcept;
+  // A step's inputs side by side: rows and the floats from one to the next.
+  const float* Inputs(const StackOp& op, size_t count, size_t* stride) noexcept;
+  float* Rows(const StackSpan& span) { return rows_.data() + span.offset; }
+  // Calls body(t) for all rows.
+  template <typename Body>
+  void EachRow(size_t count, size_t floats, Body&& body) noexcept;
+  template <typename Body>
+  void SplitRows(size_t n, size_t in, size_t count, Body&& body) noexcept;
+
+  const std::shared_ptr<const StackWeights> weights_;
+  const std::shared_ptr<const PreparedMixers> prepared_;
+  ThreadPool& pool_;
+  std::unique_ptr<MixerStates> mixers_;
+  size_t tokens_ = 0;   // Positions that go through at a time.
+  FloatBuffer x_;       // Residual stream, [tokens][D].
+  FloatBuffer rows_;    // A part's streams, [tokens][row].
+  FloatBuffer in_;      // Of a mixer, [tokens][most_in].
+  FloatBuffer out_;     // [tokens][most_out]
+  FloatBuffer slots_;   // Residual streams for readers, [slot][tokens][D].
+  FloatBuffer past_;    // The same of the position before, [slot][D].
+  FloatBuffer logits_;  // [kHeadTokens][padded_vocab]
+  StepTimes times_;
+  size_t position_ = 0;
+  size_t horizon_ = 0;
+  bool skip_mixers_ = false;
+};
+
+}  // namespace lcsm
