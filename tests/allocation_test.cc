@@ -10,6 +10,7 @@
 
 #include "base/thread_pool.h"
 #include "conv/online_convolution.h"
+#include "conv/relaxed_convolution.h"
 #include "mixers/diagonal_ssm.h"
 #include "mixers/fir_mixer.h"
 #include "mixers/gated_mixer.h"
@@ -172,6 +173,32 @@ TEST(AllocationTest, MixerStepsAllocateNothing) {
               }
             }),
             0u);
+}
+
+TEST(AllocationTest, RelaxedStepsAllocateNothing) {
+  for (const conv::Method method :
+       {conv::Method::kLazy, conv::Method::kPaper, conv::Method::kPlanned}) {
+    conv::Problem problem;
+    problem.channels = 33;
+    problem.length = problem.taps = 600;
+    ThreadPool pool(2);
+    const conv::Plan plan =
+        conv::MakeRelaxedPlan(problem, {.method = method}).value();
+    auto session = conv::RelaxedConvolution::Create(plan, pool).value();
+    std::vector<float> row(problem.channels, 0.5f), y(problem.channels);
+    EXPECT_EQ(CountAllocations([&] {
+                while (session->position() < 500) {
+                  session->Step(0, row.data(), row.data(), y.data());
+                  session->Advance();
+                }
+                for (size_t k = 0; k < 100; ++k) {
+                  session->StepMany(0, 1, row.data(), row.data(), y.data());
+                  session->AdvanceMany(1);
+                }
+              }),
+              0u)
+        << plan.Print();
+  }
 }
 
 TEST(AllocationTest, DecodeStepsAllocateNothing) {

@@ -21,6 +21,7 @@
 #include "bench_latency.h"
 #include "bench_paper.h"
 #include "bench_prefill.h"
+#include "bench_relaxed.h"
 #include "command.h"
 #include "exit_codes.h"
 #include "interrupt.h"
@@ -476,8 +477,10 @@ void AddModel(CLI::App& root, Commands& commands) {
 }  // namespace
 
 void AddBench(CLI::App& root, Commands& commands) {
-  CLI::App* app = root.add_subcommand(
-      "bench", "Measure: mixer, model, latency, prefill, tiles, pool, paper");
+  CLI::App* app =
+      root.add_subcommand("bench",
+                          "Measure: mixer, model, latency, prefill, tiles, "
+                          "pool, paper, relaxed");
   app->require_subcommand(1);
   app->footer("Run 'lcsm bench mixer --help' and so on for examples.");
   AddMixer(*app, commands);
@@ -487,6 +490,7 @@ void AddBench(CLI::App& root, Commands& commands) {
   AddBenchPrefill(*app, commands);
   AddPool(*app, commands);
   AddBenchPaper(*app, commands);
+  AddBenchRelaxed(*app, commands);
 }
 
 }  // namespace lcsm::cli

@@ -100,7 +100,9 @@ _lcsm() {
         latency) COMPREPLY=($(compgen -W "--model --weights --shape --length --latencies --threads --json --svg --help" -- "$cur")) ;;
         paper) COMPREPLY=($(compgen -W "--setting --layers --width --batch --lengths --methods --taus
           --schedules --threads --memory --repeats --whole --quick --json --svg --help" -- "$cur")) ;;
-        *) [ "$COMP_CWORD" -eq 2 ] && COMPREPLY=($(compgen -W "mixer tiles model latency pool paper" -- "$cur")) ;;
+        relaxed) COMPREPLY=($(compgen -W "--channels --batch --mixers --lengths --method --tau --threads
+          --repeats --no-lazy --quiet --json --svg --help" -- "$cur")) ;;
+        *) [ "$COMP_CWORD" -eq 2 ] && COMPREPLY=($(compgen -W "mixer tiles model latency pool paper relaxed" -- "$cur")) ;;
       esac ;;
   esac
 }
