@@ -20,6 +20,7 @@
 #include "base/thread_pool.h"
 #include "bench_latency.h"
 #include "bench_paper.h"
+#include "bench_plans.h"
 #include "bench_prefill.h"
 #include "bench_relaxed.h"
 #include "command.h"
@@ -480,7 +481,7 @@ void AddBench(CLI::App& root, Commands& commands) {
   CLI::App* app =
       root.add_subcommand("bench",
                           "Measure: mixer, model, latency, prefill, tiles, "
-                          "pool, paper, relaxed");
+                          "pool, paper, relaxed, plans");
   app->require_subcommand(1);
   app->footer("Run 'lcsm bench mixer --help' and so on for examples.");
   AddMixer(*app, commands);
@@ -491,6 +492,7 @@ void AddBench(CLI::App& root, Commands& commands) {
   AddPool(*app, commands);
   AddBenchPaper(*app, commands);
   AddBenchRelaxed(*app, commands);
+  AddBenchPlans(*app, commands);
 }
 
 }  // namespace lcsm::cli

@@ -102,7 +102,9 @@ _lcsm() {
           --schedules --threads --memory --repeats --whole --quick --json --svg --help" -- "$cur")) ;;
         relaxed) COMPREPLY=($(compgen -W "--channels --batch --mixers --lengths --method --tau --threads
           --repeats --no-lazy --quiet --json --svg --help" -- "$cur")) ;;
-        *) [ "$COMP_CWORD" -eq 2 ] && COMPREPLY=($(compgen -W "mixer tiles model latency pool paper relaxed" -- "$cur")) ;;
+        plans) COMPREPLY=($(compgen -W "--channels --batch --mixers --lengths --threads --candidates
+          --finalists --rounds --memory-limit --untuned --quiet --json --help" -- "$cur")) ;;
+        *) [ "$COMP_CWORD" -eq 2 ] && COMPREPLY=($(compgen -W "mixer tiles model latency pool paper relaxed plans" -- "$cur")) ;;
       esac ;;
   esac
 }
