@@ -45,7 +45,7 @@ struct MixerEntry {
   std::shared_ptr<const Mixer> mixer;
   // Besides its own past, and besides whatever the mixers before it do to the
   // residual stream of the same position: that is always allowed.
-  std::vector<MixerRead> reads;
+  std::vector<MixerRead> reads = {};
 };
 
 struct MixerSetOptions {
