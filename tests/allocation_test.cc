@@ -227,5 +227,29 @@ TEST(AllocationTest, DecodeStepsAllocateNothing) {
   }
 }
 
+TEST(AllocationTest, StepsOfStacksAllocateNothing) {
+  for (const char* name : {"stack-filters", "stack-links", "stack-mixed",
+                           "stu-full", "h3", "stripedhyena1"}) {
+    const auto model = LoadModel(std::filesystem::path(LCSM_SOURCE_DIR) /
+                                 "tests/data/golden" / name);
+    ASSERT_TRUE(model.ok()) << model.status().message();
+    for (size_t threads : {1, 2}) {
+      ThreadPool pool(threads);
+      const auto prepared =
+          (*model)->Prepare({.horizon = 90, .plan = {}}, pool, nullptr);
+      ASSERT_TRUE(prepared.ok()) << prepared.status().message();
+      auto state = (*prepared)->NewState(pool).value();
+      std::vector<float> logits((*model)->info().padded_vocab);
+      EXPECT_EQ(CountAllocations([&] {
+                  for (size_t t = 0; t < 90; ++t) {
+                    state->Step(static_cast<int32_t>(t % 7), logits.data());
+                  }
+                }),
+                0u)
+          << name;
+    }
+  }
+}
+
 }  // namespace
 }  // namespace lcsm

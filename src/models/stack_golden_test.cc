@@ -2,6 +2,7 @@
 // greedy continuations from tools/reference.
 #include <fmt/format.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cmath>
@@ -13,6 +14,7 @@
 #include <vector>
 
 #include "io/safetensors.h"
+#include "io/section_file.h"
 #include "models/load_model.h"
 
 namespace lcsm {
@@ -169,6 +171,39 @@ TEST_P(StackGoldenTest, GreedyContinuationByItselfAndOfForks) {
   EXPECT_EQ(
       std::memcmp(at_fork.data(), logits.data(), logits.size() * sizeof(float)),
       0);
+}
+
+TEST_P(StackGoldenTest, SavedStatesGoOnInTheSameBits) {
+  const fs::path file = fs::temp_directory_path() /
+                        fmt::format("lcsm-stack-{}-{}", getpid(), GetParam());
+  ThreadPool pool(1);
+  const auto prepared =
+      model_->Prepare({.horizon = tokens_.size(), .plan = {}}, pool, nullptr);
+  ASSERT_TRUE(prepared.ok());
+  const auto state = std::move(*(*prepared)->NewState(pool));
+  std::vector<float> wanted(vocab_), got(vocab_);
+  for (size_t t = 0; t < tokens_.size(); ++t) {
+    if (t == 37) {
+      auto writer = io::SectionWriter::Create(file, "test");
+      ASSERT_TRUE(writer.ok());
+      ASSERT_TRUE(state->Save(*writer).ok());
+      ASSERT_TRUE(writer->Finish().ok());
+    }
+    state->Step(tokens_[t], wanted.data());
+  }
+  const auto other = std::move(*(*prepared)->NewState(pool));
+  other->Step(1, got.data());  // Something to be forgotten.
+  auto reader = io::SectionReader::Open(file);
+  ASSERT_TRUE(reader.ok());
+  const Status loaded = other->Load(*reader);
+  ASSERT_TRUE(loaded.ok()) << loaded.message();
+  ASSERT_TRUE(reader->Finish().ok());
+  ASSERT_EQ(other->position(), 37u);
+  for (size_t t = 37; t < tokens_.size(); ++t) {
+    other->Step(tokens_[t], got.data());
+  }
+  EXPECT_EQ(std::memcmp(got.data(), wanted.data(), vocab_ * sizeof(float)), 0);
+  fs::remove(file);
 }
 
 // What the whole prefix gives, computed anew for each token.

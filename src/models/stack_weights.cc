@@ -185,6 +185,11 @@ StatusOr<RowNorm> StackWeights::BindNorm(const StackNorm& norm,
   bound.eps = norm.eps;
   bound.eps_outside = norm.eps_outside;
   if (norm.kind == StackNorm::Kind::kNone) return bound;
+  if (!(norm.eps >= 0 && norm.eps <= 1)) {
+    return InvalidInput(
+        fmt::format("{}: the eps of {} is {}, expected a number from 0 to 1",
+                    description_.file, where, norm.eps));
+  }
   if (!norm.weight.empty()) {
     LCSM_ASSIGN_OR_RETURN(
         bound.weight, tensors_->Get(norm.weight, where + ".weight", {width}));

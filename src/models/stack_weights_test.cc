@@ -152,6 +152,22 @@ TEST_F(StackWeightsTest, TensorsThatDoNotMeet) {
       "tensor \"out\" is missing, which blocks.0.parts.0.steps.3.weight");
 }
 
+TEST_F(StackWeightsTest, AFamilysEps) {
+  fs::remove_all(folder_);
+  fs::copy(fs::path(LCSM_SOURCE_DIR) / "tests/data/golden/stu-approx", folder_);
+  for (const double eps : {-1e-6, 2.0}) {
+    std::ifstream file(fs::path(LCSM_SOURCE_DIR) /
+                       "tests/data/golden/stu-approx/config.json");
+    Json config = Json::parse(file);
+    config["rms_norm_eps"] = eps;
+    std::ofstream(folder_ / "config.json") << config.dump();
+    const auto model = LoadModel(folder_);
+    ASSERT_FALSE(model.ok());
+    EXPECT_THAT(model.status().message(),
+                HasSubstr("expected a number from 0"));
+  }
+}
+
 TEST_F(StackWeightsTest, WhatMixersRefuse) {
   Step(1)["as"] = "recurrence";
   ExpectError("steps.1.as is \"recurrence\", expected that only of a filter");
