@@ -1,0 +1,100 @@
+"""Models that run as stacks, published families and descriptions, through every command that takes a model."""
+import array
+import json
+import os
+import unittest
+
+import harness
+from harness import CliTest, golden, read_npy, read_safetensors
+
+FOLDERS = ("stack-filters", "stack-links", "stack-mixed", "stu-approx", "stu-full", "h3", "stripedhyena1", "stripedhyena1-evo",
+           "stripedhyena2", "stripedhyena2-bf16")
+
+
+def example(name):
+    return os.path.join(harness.SOURCE, "examples", name)
+
+
+class Stacks(CliTest):
+    def ids(self, values):
+        return self.write("ids", " ".join(map(str, values)))
+
+    def test_logits_and_greedy_continuations(self):
+        for name in FOLDERS:
+            header, data = read_safetensors(golden(name + "/reference.safetensors"))
+            begin, end = header["input_ids"]["data_offsets"]
+            ids = array.array("q", data[begin:end])
+            begin, end = header["logits"]["data_offsets"]
+            wanted = array.array("d", data[begin:end])
+            with open(golden(name + "/greedy.json")) as file:
+                known = json.load(file)
+            for extra in ([], ["--step"]):
+                with self.subTest(name=name, extra=extra):
+                    self.ok("logits", "--model", golden(name), "--tokens", self.ids(ids), "--output", "l.npy", *extra)
+                    shape, got = read_npy(self.path("l.npy"))
+                    self.assertEqual(list(shape), header["logits"]["shape"])
+                    self.assertLess(max(abs(a - b) for a, b in zip(got, wanted)), 1e-4)
+            with self.subTest(name=name):
+                done = self.ok("generate", "--model", golden(name), "--prompt-tokens", self.ids(known["prompt_tokens"]),
+                               "--temperature", 0, "--max-new-tokens", len(known["greedy_tokens"]), "--format",
+                               "tokens", "--quiet")
+                self.assertEqual(list(map(int, done.stdout.split())), known["greedy_tokens"])
+
+    def test_own_model_from_the_examples(self):
+        """Its greedy tokens are PyTorch's (examples/own-model/compare.py)."""
+        folder = example("own-model/model")
+        with open(os.path.join(folder, "greedy.json")) as file:
+            known = json.load(file)
+        for extra in ([], ["--latency", "flat"], ["--method", "lazy", "--threads", "1"]):
+            done = self.ok("generate", "--model", folder, "--prompt-tokens", self.ids(known["prompt_tokens"]),
+                           "--temperature", 0, "--max-new-tokens", len(known["greedy_tokens"]), "--format", "tokens",
+                           "--quiet", *extra)
+            self.assertEqual(list(map(int, done.stdout.split())), known["greedy_tokens"])
+        # And what has to do with text.
+        self.ok("generate", "--model", folder, "--prompt", "abc", "--max-new-tokens", 5, "--seed", 3)
+        scored = self.ok("score", "--model", folder, self.write("a.fa", ">x\nACGTACGT\n")).stdout.decode()
+        self.assertEqual(scored.split("\n")[1].split("\t")[:3], ["x", "8", "7"])
+        self.ok("embed", "--model", folder, self.path("a.fa"), "--output", "e.npy", "--layer", "1")
+        self.assertEqual(read_npy(self.path("e.npy"))[0], (1, 16))
+
+    def test_a_saved_session_says_it_all(self):
+        command = ["generate", "--model", golden("stack-mixed"), "--temperature", 0, "--format", "tokens", "--quiet",
+                   "--prompt-tokens", self.ids([1, 2, 3]), "--max-new-tokens", 20]
+        whole = self.ok(*command).stdout
+        self.assertEqual(self.ok(*command, "--save-session", "s").stdout, whole)
+        self.assertEqual(self.ok(*command, "--resume", "s").stdout, whole)
+
+    def test_inspect_draws_the_stack(self):
+        text = self.ok("inspect", "--model", golden("stripedhyena2"), "--length", 64).stdout.decode()
+        for wanted in ("stripedhyena2", "block 0, Hyena SE", "block 3, attention", "x + (RMS norm; x2 x1 v = linear input"):
+            self.assertIn(wanted, text)
+        report = json.loads(self.ok("inspect", "--model", golden("stack-mixed"), "--json").stdout)
+        self.assertEqual(report["family"], "lcsm-stack")
+        self.assertIn("block 2, mamba", report["details"])
+
+    def test_a_wrong_description_is_one_sentence_with_its_path(self):
+        folder = self.copy_model(golden("stack-mixed"))
+        with open(golden("stack-mixed/config.json")) as file:
+            config = json.load(file)
+        step = config["blocks"][1]["parts"][0]["steps"][3]
+        for change, says in (({"heads": 3}, "blocks.1.parts.0.steps.3.heads is 3"),
+                             ({"causal": False}, "blocks.1.parts.0.steps.3 is not causal"),
+                             ({"do": "atention"}, "blocks.1.parts.0.steps.3.do is \"atention\"")):
+            with self.subTest(change=change):
+                config["blocks"][1]["parts"][0]["steps"][3] = {**step, **change}
+                with open(os.path.join(folder, "config.json"), "w") as file:
+                    json.dump(config, file)
+                self.fails(1, "inspect", "--model", folder, says=[says, "config.json"])
+
+    def test_a_layer_that_the_config_does_not_call_for(self):
+        folder = self.copy_model(golden("h3"))
+        with open(golden("h3/config.json")) as file:
+            config = json.load(file)
+        config["n_layer"] = 2
+        with open(os.path.join(folder, "config.json"), "w") as file:
+            json.dump(config, file)
+        self.fails(1, "inspect", "--model", folder, says="backbone.layers.2.")
+
+
+if __name__ == "__main__":
+    unittest.main()
