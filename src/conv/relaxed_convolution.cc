@@ -344,13 +344,19 @@ void RelaxedConvolution::TransformedTile(OneLevel& one, size_t h, size_t target,
   const size_t last = std::min(one.terms, InFirstParent(one.level, target)
                                               ? first - 1
                                               : one.level.radix - 1);
+  const float* const newest[] = {Line(kInput, h, (target - 1) * block),
+                                 Line(kFilter, h, (target - 1) * block)};
+  if (one.terms == 1) {
+    kernels_->fft_tile_two(tables, newest[kInput], Slices(one, h, kFilter),
+                           newest[kFilter], Slices(one, h, kInput), outputs,
+                           acc, scratch);
+    return;
+  }
   BlockSum sums[2];
   for (const int side : {kInput, kFilter}) {
     BlockSum& sum = sums[side];
     sum.stride = sum.taps_stride = stride;
     sum.taps = Slices(one, h, 1 - side);
-    sum.older = sum.wrapped = sum.taps;  // Nobody, if there is but one term.
-    if (one.terms == 1) continue;
     // In pairs, as the known-filter tiles (fused_op.cc).
     sum.newest = Kept(one, h, side) + (terms - 1) * stride;
     sum.continues = terms % 2 == 1 && terms >= 3;
@@ -359,9 +365,9 @@ void RelaxedConvolution::TransformedTile(OneLevel& one, size_t h, size_t target,
     sum.older = sum.newest - (terms > 1 ? stride : 0);
     sum.wrapped = sum.older;
   }
-  kernels_->fft_blocks_two(tables, Line(kInput, h, (target - 1) * block),
-                           sums[kInput], Line(kFilter, h, (target - 1) * block),
-                           sums[kFilter], outputs, acc, scratch);
+  kernels_->fft_blocks_two(tables, newest[kInput], sums[kInput],
+                           newest[kFilter], sums[kFilter], outputs, acc,
+                           scratch);
 }
 
 void RelaxedConvolution::PretendHistory(size_t position, const float* rows,

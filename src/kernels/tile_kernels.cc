@@ -28,6 +28,7 @@ const TileKernels* Table() {
       FftBlocks,
       FftBlocksPart,
       FftBlocksTwo,
+      FftTileTwo,
   };
   return &table;
 }

@@ -119,6 +119,11 @@ struct TileKernels {
                          const BlockSum& one, const float* y,
                          const BlockSum& two, size_t n_out, float* acc,
                          float* scratch);
+  // The same with one block each, as fft_tile: x with the spectrum `one`, y
+  // with `two`.
+  void (*fft_tile_two)(const FftTables& tables, const float* x,
+                       const float* one, const float* y, const float* two,
+                       size_t n_out, float* acc, float* scratch);
 
   // One register's worth of channels at a time.
   size_t FftScratchFloats(size_t block) const { return 2 * block * lanes; }

@@ -252,6 +252,19 @@ TEST_P(TileKernelsTest, TwoFftTilesWithOneInverse) {
     }
     FloatBuffer scratch =
         FloatBuffer::Allocate(2 * k.FftScratchFloats(block), "test").value();
+    for (const size_t n_out : {block, block / 2 + 1}) {
+      FloatBuffer acc = Make(block);
+      k.fft_tile_two(tables, x[0].data(), slices[0].data(), x[1].data(),
+                     slices[1].data(), n_out, acc.data(), scratch.data());
+      std::vector<double> want(block * kLanes, 0.0);
+      for (int s = 0; s < 2; ++s) {
+        ref::Tile(x[s].data(), taps[s].data(), kBlocks * block, block, n_out,
+                  want.data());
+      }
+      for (size_t i = 0; i < block * kLanes; ++i) {
+        ASSERT_NEAR(acc.data()[i], want[i], bound) << "block " << block;
+      }
+    }
     for (size_t j = 1; j < kBlocks; ++j) {
       BlockSum sums[2];
       for (int s = 0; s < 2; ++s) {

@@ -188,6 +188,56 @@ void Descend(const FftTables& tables, size_t depth, size_t index, size_t n,
   JoinBlock(d, n, roots, work);
 }
 
+// Leaf with a second block, whose product joins that of the first.
+HWY_INLINE void LeafTwo(LaneTag d, const float* roots,
+                        const float* HWY_RESTRICT one,
+                        const float* HWY_RESTRICT two, float* HWY_RESTRICT work,
+                        const float* HWY_RESTRICT other) {
+  const size_t point = 2 * hn::Lanes(d);
+  const Roots r = LoadRoots(d, roots);
+  Complex b0, b1, b2, b3, c0, c1, c2, c3;
+  Dft4(LoadC(d, work), MulC(LoadC(d, work + point), r.r1),
+       MulC(LoadC(d, work + 2 * point), r.r2),
+       MulC(LoadC(d, work + 3 * point), r.r3), b0, b1, b2, b3);
+  b0 = MulC(b0, LoadC(d, one));
+  b1 = MulC(b1, LoadC(d, one + point));
+  b2 = MulC(b2, LoadC(d, one + 2 * point));
+  b3 = MulC(b3, LoadC(d, one + 3 * point));
+  Dft4(LoadC(d, other), MulC(LoadC(d, other + point), r.r1),
+       MulC(LoadC(d, other + 2 * point), r.r2),
+       MulC(LoadC(d, other + 3 * point), r.r3), c0, c1, c2, c3);
+  b0 = AddC(b0, MulC(c0, LoadC(d, two)));
+  b1 = AddC(b1, MulC(c1, LoadC(d, two + point)));
+  b2 = AddC(b2, MulC(c2, LoadC(d, two + 2 * point)));
+  b3 = AddC(b3, MulC(c3, LoadC(d, two + 3 * point)));
+  InverseDft4(b0, b1, b2, b3, c0, c1, c2, c3);
+  StoreC(d, c0, work);
+  StoreC(d, MulConjC(c1, r.r1), work + point);
+  StoreC(d, MulConjC(c2, r.r2), work + 2 * point);
+  StoreC(d, MulConjC(c3, r.r3), work + 3 * point);
+}
+
+// Two blocks down, their products' sum up.
+void DescendTwo(const FftTables& tables, size_t depth, size_t index, size_t n,
+                const float* HWY_RESTRICT one, const float* HWY_RESTRICT two,
+                float* HWY_RESTRICT work, float* HWY_RESTRICT other) {
+  const LaneTag d;
+  const size_t quarter = n / 4 * 2 * hn::Lanes(d);
+  const float* roots = tables.Roots(depth) + 6 * index;
+  if (n == 4) {
+    LeafTwo(d, roots, one, two, work, other);
+    return;
+  }
+  SplitBlock(d, n, roots, work);
+  SplitBlock(d, n, roots, other);
+  for (size_t k = 0; k < 4; ++k) {
+    const size_t at = k * quarter;
+    DescendTwo(tables, depth + 1, 4 * index + k, n / 4, one + at, two + at,
+               work + at, other + at);
+  }
+  JoinBlock(d, n, roots, work);
+}
+
 // Parts of the first and the last pass.
 HWY_INLINE size_t OuterParts(const FftTables& tables) {
   return tables.starts_with_two() ? 2 : 4;
@@ -308,6 +358,32 @@ HWY_NOINLINE void FftTile(const FftTables& tables, const float* HWY_RESTRICT x,
         const size_t offset = k * (block / 4) * point;
         Descend(tables, 1, k, block / 4, h + offset, scratch + offset);
       }
+    }
+    JoinOutput(d, tables, scratch, n_out, acc + lane);
+  }
+}
+
+HWY_NOINLINE void FftTileTwo(const FftTables& tables,
+                             const float* HWY_RESTRICT x,
+                             const float* HWY_RESTRICT one,
+                             const float* HWY_RESTRICT y,
+                             const float* HWY_RESTRICT two, size_t n_out,
+                             float* HWY_RESTRICT acc,
+                             float* HWY_RESTRICT scratch) {
+  const LaneTag d;
+  const size_t step = hn::Lanes(d);
+  const size_t block = tables.block();
+  const size_t parts = OuterParts(tables);
+  const size_t depth = tables.starts_with_two() ? 0 : 1;
+  float* const other = scratch + 2 * block * step;
+  for (size_t lane = 0; lane < kLanes; lane += step) {
+    SplitInput(d, tables, x + lane, scratch);
+    SplitInput(d, tables, y + lane, other);
+    const size_t from = lane * 2 * block;
+    for (size_t k = 0; k < parts; ++k) {
+      const size_t at = k * (block / parts) * 2 * step;
+      DescendTwo(tables, depth, k, block / parts, one + from + at,
+                 two + from + at, scratch + at, other + at);
     }
     JoinOutput(d, tables, scratch, n_out, acc + lane);
   }
