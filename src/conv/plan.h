@@ -51,7 +51,8 @@ struct Level {
   bool operator==(const Level&) const = default;
 };
 
-class Tuning;  // tuning.h
+class TileCosts;  // tile_costs.h
+class Tuning;     // tuning.h
 
 struct PlanOptions {
   Method method = Method::kPaper;
@@ -63,6 +64,8 @@ struct PlanOptions {
   // Null, or without a table for the problem's size: the estimate, which makes
   // the plan a function of the problem alone.
   std::shared_ptr<const Tuning> tuning = nullptr;
+  // Instead of either, if not null.
+  std::shared_ptr<const TileCosts> costs = nullptr;
 
   // If not empty, exactly these, and `method` and `tau` do not matter.
   std::vector<Level> levels = {};

@@ -84,6 +84,7 @@ class Planner {
 
  private:
   const TileCosts* Measured() const {
+    if (options_.costs != nullptr) return options_.costs.get();
     return options_.tuning != nullptr ? options_.tuning->For(problem_)
                                       : nullptr;
   }

@@ -6,6 +6,8 @@
 
 #include "conv/fused_op.h"
 #include "conv/layout.h"
+#include "conv/tile_costs.h"
+#include "conv/tuning.h"
 #include "kernels/fft_tables.h"
 #include "kernels/tile_kernels.h"
 
@@ -49,6 +51,29 @@ Status CheckRelaxed(const Plan& plan) {
   return OkStatus();
 }
 
+// What tiles for both sides cost, from what they cost for one. Counted, not
+// fitted: direct sums come twice, transforms three times where there were two,
+// products of many blocks twice, and since spectra of two sides come round
+// before any is met again, from a cache that holds half of them (the 0.4).
+std::shared_ptr<const TileCosts> CostsOfBoth(const TileCosts& one) {
+  constexpr double kTransforms = 1.5, kDirect = 2, kProducts = 2.4;
+  auto both = std::make_shared<TileCosts>();
+  for (size_t block = 1; block <= FftTables::kMaxBlock; block *= 2) {
+    for (const Tau tau : {Tau::kDirect, Tau::kDirectBlocked}) {
+      const TileCost cost = one.Of(tau, block, false);
+      both->Set(tau, block, false,
+                {kDirect * cost.first_ns, kDirect * cost.more_ns});
+    }
+    if (block < FftTables::kMinBlock) continue;
+    for (const bool many : {false, true}) {
+      const TileCost cost = one.Of(Tau::kFftFused, block, many);
+      both->Set(Tau::kFftFused, block, many,
+                {kTransforms * cost.first_ns, kProducts * cost.more_ns});
+    }
+  }
+  return both;
+}
+
 }  // namespace
 
 StatusOr<Plan> MakeRelaxedPlan(const Problem& problem, PlanOptions options) {
@@ -62,6 +87,10 @@ StatusOr<Plan> MakeRelaxedPlan(const Problem& problem, PlanOptions options) {
   // The limit is for what is kept here.
   const size_t limit = options.memory_limit;
   options.memory_limit = 0;
+  const TileCosts estimate;
+  const TileCosts* costs =
+      options.tuning != nullptr ? options.tuning->For(problem) : nullptr;
+  options.costs = CostsOfBoth(costs != nullptr ? *costs : estimate);
   LCSM_ASSIGN_OR_RETURN(const Plan plan, MakePlan(problem, options));
   LCSM_RETURN_IF_ERROR(CheckRelaxed(plan));
   if (limit != 0 && RelaxedBytes(plan, options.threads) > limit) {

@@ -16,7 +16,7 @@
 namespace lcsm::conv {
 
 // A plan that RelaxedConvolution can run: that of a known filter by the method
-// lazy, paper or planned, whose levels cost about twice as much here. Errors:
+// lazy, paper or planned, the latter by what tiles cost here. Errors:
 // those of MakePlan; other methods; deferred or remade levels, blocks and
 // radices that are no powers of two, other taus than direct, direct-blocked and
 // fft-fused; fewer taps than positions; more than kLongestRelaxed positions; a
