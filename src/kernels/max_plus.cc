@@ -34,6 +34,7 @@ HWY_NOINLINE float Best(const float* x, const float* f, size_t count) {
     c = hn::Max(sum(i + 2 * lanes), c);
     e = hn::Max(sum(i + 3 * lanes), e);
   }
+  for (; i + lanes <= count; i += lanes) a = hn::Max(sum(i), a);
   float most =
       hn::GetLane(hn::MaxOfLanes(d, hn::Max(hn::Max(a, b), hn::Max(c, e))));
   for (; i < count; ++i) most = std::max(most, x[i] + f[i]);

@@ -27,11 +27,12 @@ class State final : public MixerState {
   }
 
  private:
-  void DoStep(const float* x, float* y) noexcept override {
-    if (x != y) std::copy_n(x, fir_.channels(), y);
-    state_.Process(0, fir_.channels(), 1, fir_.channels(), y);
-  }
+  void DoStep(const float* x, float* y) noexcept override { Take(1, x, y); }
   Status DoPrefill(size_t count, const float* x, float* y) override {
+    Take(count, x, y);
+    return OkStatus();
+  }
+  void Take(size_t count, const float* x, float* y) noexcept {
     const size_t channels = fir_.channels();
     if (x != y) std::copy_n(x, count * channels, y);
     const size_t grain = kGrainProducts / (count * fir_.taps() * kUnit) + 1;
@@ -41,7 +42,6 @@ class State final : public MixerState {
                                        std::min(end * kUnit, channels), count,
                                        channels, y);
                       });
-    return OkStatus();
   }
   void DoReset() noexcept override { state_.Reset(); }
   Status DoCopyFrom(const MixerState& other) override {

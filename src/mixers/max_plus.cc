@@ -18,9 +18,8 @@ constexpr float kNothing = -std::numeric_limits<float>::infinity();
 // at 8 or 16 a cycle.
 constexpr size_t kSmallestSearch = 256;
 
-// Tiles of so few inputs and outputs, three of four, are over before a call
-// into a kernel is.
-constexpr size_t kTiny = 2;
+// So few sums are over before a call into a kernel is.
+constexpr size_t kFewInputs = 4;
 
 // Whether f lies within `slack` of its least concave majorant.
 bool IsConcave(const float* f, size_t count, double slack) {
@@ -168,22 +167,17 @@ void MaxPlusConvolution::ContDirect(size_t unit, size_t first_in,
                                     std::span<const float> in, size_t first_out,
                                     std::span<float> out) const noexcept {
   const Tile tile = MakeTile(unit, first_in, in, first_out, out);
-  if (in.size() <= kTiny && out.size() <= kTiny) {
-    for (size_t j = 0; j < tile.outputs; ++j) {
-      for (size_t i = tile.First(j); i < tile.inputs; ++i) {
-        Aggregate(tile.in[i] + tile.forward[tile.distance + j - i],
-                  &tile.out[j]);
-      }
-    }
-    return;
-  }
   if (out.size() == 1) {
     const size_t first = tile.First(0);
     if (first >= in.size()) return;
-    Aggregate(
-        GetMaxPlusKernels().best(in.data() + first, tile.Backward(0, first),
-                                 in.size() - first),
-        &out[0]);
+    const float* const taps = tile.Backward(0, first);
+    const float* const x = in.data() + first;
+    const size_t count = in.size() - first;
+    if (count <= kFewInputs) {
+      for (size_t i = 0; i < count; ++i) Aggregate(x[i] + taps[i], &out[0]);
+    } else {
+      Aggregate(GetMaxPlusKernels().best(x, taps, count), &out[0]);
+    }
     return;
   }
   const size_t blocks = (out.size() + kMaxPlusRows - 1) / kMaxPlusRows;

@@ -5,7 +5,9 @@
 // inputs [r-U, r) contribute to positions [r, r+U) is aggregated there. So
 // every pair i < t is met once, contributions reach each position in the order
 // of i (aggregate need not be commutative), and with a range routine that takes
-// a tile of U x U pairs in O(U log U) all of it is O(L log^2 L).
+// a tile of U x U pairs in O(U log U) all of it is O(L log^2 L). Tiles begin
+// with U = 16; what is nearer, a position aggregates itself from its own block
+// of 16, in one call instead of five.
 //
 // A mixer is a class M with
 //   Input, Partial, Output    types that can be copied as bytes; Partial is
@@ -184,6 +186,7 @@ class TiledDriver {
   // Ends the position: does the tile that is now due, units on the pool.
   void Advance() noexcept {
     ++position_;
+    if (tiling_ == Tiling::kBinary && position_ % kBlock != 0) return;
     const size_t work =
         tiling_ == Tiling::kLazy ? position_ : position_ & -position_;
     pool_->ParallelFor(mixer_->units(), kGrainInputs / work + 1,
@@ -229,6 +232,8 @@ class TiledDriver {
   void SetPosition(size_t position) noexcept { position_ = position; }
 
  private:
+  // The smallest tile.
+  static constexpr size_t kBlock = 16;
   // Inputs of tiles worth handing to another thread.
   static constexpr size_t kGrainInputs = 1024;
   // Lazy aggregates blocks by themselves, which in sums keeps errors small.
@@ -237,14 +242,17 @@ class TiledDriver {
   TiledDriver() = default;
 
   void RedCell(size_t unit, size_t t, const Input& x, Output* y) noexcept {
-    const size_t at = unit * length_ + t;
+    Input* const inputs = &inputs_[unit * length_];
+    Partial* const partial = &partials_[unit * length_ + t];
     const Input now = x;
-    inputs_[at] = now;
-    mixer_->Cont(unit, t, {&inputs_[at], 1}, t, {&partials_[at], 1});
-    *y = mixer_->Read(unit, now, partials_[at]);
+    inputs[t] = now;
+    const size_t near = tiling_ == Tiling::kLazy ? 0 : t % kBlock;
+    mixer_->Cont(unit, t - near, {inputs + t - near, near + 1}, t,
+                 {partial, 1});
+    *y = mixer_->Read(unit, now, *partial);
   }
   void DueWork(size_t unit, size_t r) noexcept {
-    if (r >= length_) return;
+    if (r >= length_ || (tiling_ == Tiling::kBinary && r % kBlock != 0)) return;
     Input* const inputs = &inputs_[unit * length_];
     Partial* const partials = &partials_[unit * length_];
     if (tiling_ == Tiling::kLazy) {
