@@ -1,6 +1,7 @@
 // That the benchmarks measure what they say; never how fast anything is.
 #include <gtest/gtest.h>
 
+#include "bench/contract_bench.h"
 #include "bench/mixer_bench.h"
 #include "bench/pool_bench.h"
 #include "bench/tiles_bench.h"
@@ -50,6 +51,16 @@ TEST(TilesBenchTest, LeavesOutWhatCannotBe) {
   EXPECT_LT((*rows)[0].fft_fused, 0);
   EXPECT_GT((*rows)[3].fft_fused, 0);
   EXPECT_GT((*rows)[0].direct, 0);
+}
+
+TEST(ContractBenchTest, ComparesBeforeItTimes) {
+  const StatusOr<ContractResult> contract = RunContract({20, 2, 300, 2, 1});
+  ASSERT_TRUE(contract.ok()) << contract.status().message();
+  EXPECT_GT(contract->direct.median, 0);
+  EXPECT_GT(contract->ratio, 0);
+  const StatusOr<TiledResult> tiled = RunTiled({3, 2000, 1});
+  ASSERT_TRUE(tiled.ok()) << tiled.status().message();
+  EXPECT_GT(tiled->ratio, 0);
 }
 
 TEST(PoolBenchTest, TimesTheWayThereAndBack) {

@@ -18,6 +18,7 @@
 
 #include "base/cpu_info.h"
 #include "base/thread_pool.h"
+#include "bench_contract.h"
 #include "bench_latency.h"
 #include "bench_paper.h"
 #include "bench_plans.h"
@@ -481,7 +482,7 @@ void AddBench(CLI::App& root, Commands& commands) {
   CLI::App* app =
       root.add_subcommand("bench",
                           "Measure: mixer, model, latency, prefill, tiles, "
-                          "pool, paper, relaxed, plans");
+                          "pool, paper, relaxed, plans, contract");
   app->require_subcommand(1);
   app->footer("Run 'lcsm bench mixer --help' and so on for examples.");
   AddMixer(*app, commands);
@@ -493,6 +494,7 @@ void AddBench(CLI::App& root, Commands& commands) {
   AddBenchPaper(*app, commands);
   AddBenchRelaxed(*app, commands);
   AddBenchPlans(*app, commands);
+  AddBenchContract(*app, commands);
 }
 
 }  // namespace lcsm::cli

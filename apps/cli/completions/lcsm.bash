@@ -93,6 +93,8 @@ _lcsm() {
       case ${COMP_WORDS[2]} in
         mixer) COMPREPLY=($(compgen -W "--channels --batch --mixers --lengths --threads --methods
           --taus --schedule --repeats --json --svg --help" -- "$cur")) ;;
+        contract) COMPREPLY=($(compgen -W "--channels --mixers --length --max-plus-channels --threads --repeats --json
+          --help" -- "$cur")) ;;
         pool) COMPREPLY=($(compgen -W "--threads --calls --json --help" -- "$cur")) ;;
         tiles) COMPREPLY=($(compgen -W "--max-block --repeats --json --help" -- "$cur")) ;;
         model) COMPREPLY=($(compgen -W "--model --weights --shape --at --steps --rounds --history --json --help
@@ -104,7 +106,7 @@ _lcsm() {
           --repeats --no-lazy --quiet --json --svg --help" -- "$cur")) ;;
         plans) COMPREPLY=($(compgen -W "--channels --batch --mixers --lengths --threads --candidates
           --finalists --rounds --memory-limit --untuned --quiet --json --help" -- "$cur")) ;;
-        *) [ "$COMP_CWORD" -eq 2 ] && COMPREPLY=($(compgen -W "mixer tiles model latency pool paper relaxed plans" -- "$cur")) ;;
+        *) [ "$COMP_CWORD" -eq 2 ] && COMPREPLY=($(compgen -W "mixer tiles model latency pool paper relaxed plans contract" -- "$cur")) ;;
       esac ;;
   esac
 }
