@@ -230,8 +230,9 @@ double RelaxedConvolution::EstimateNs(size_t r) const noexcept {
   // Slices of lower levels come with it and cost no more than their transform.
   if (folds_tiny_ && k < kTinyLevels) return 0;
   const double block = static_cast<double>(one.level.block);
-  const double terms = static_cast<double>(
-      r / one.level.block - FirstBlock(one.level, r / one.level.block));
+  const size_t target = r / one.level.block;
+  const double terms =
+      static_cast<double>(target - FirstBlock(one.level, target));
   if (one.level.tau != Tau::kFftFused) return 30 + 1.8 * terms * block * block;
   return 30 + block * (5.2 * std::log2(2 * block) + 6 * terms);
 }
