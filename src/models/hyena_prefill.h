@@ -53,6 +53,16 @@ class HyenaPrefill {
              std::vector<ShortFirState>& fir, PendingLines before,
              PendingLines after, StepTimes* times);
 
+  // Takes a trunk in and several branches behind it, layer by layer side by
+  // side: what the trunk contributes to the positions behind it is worked out
+  // once and read by each branch while it is in the cache. The trunk has at
+  // least fir_taps - 1 tokens. Errors and `before` as for Run.
+  Status RunBranches(std::span<const int32_t> trunk,
+                     std::span<const std::span<const int32_t>> branches,
+                     size_t position, const ModelState::BranchRequest& request,
+                     std::vector<ShortFirState>& fir, PendingLines before,
+                     StepTimes* times);
+
   // Bytes that a call needs, all in all.
   static size_t BytesFor(const HyenaConfig& config, size_t tokens,
                          size_t following, const HyenaPrefillLimits& limits,

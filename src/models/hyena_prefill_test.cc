@@ -12,46 +12,12 @@
 #include <vector>
 
 #include "base/cpu_info.h"
-#include "models/hyena_filter.h"
 #include "models/test_model.h"
 
 namespace lcsm {
 namespace {
 
 using Request = ModelState::PrefillRequest;
-
-// A state with all `limits` can change.
-std::unique_ptr<ModelState> StateWithLimits(const TestModel& test,
-                                            size_t horizon,
-                                            const HyenaPrefillLimits& limits,
-                                            ThreadPool& pool) {
-  HyenaState::Shared shared;
-  shared.weights =
-      HyenaWeights::Bind(test.config, MakeMapSource(&test.tensors)).value();
-  shared.horizon = horizon;
-  const size_t taps = HyenaPrefillShared::TapsFor(test.config, horizon, limits);
-  const std::unique_ptr<conv::FilterBank> filters =
-      taps != 0 ? MakeHyenaFilters(*shared.weights, taps, pool, nullptr).value()
-                : nullptr;
-  shared.prefill = HyenaPrefillShared::Create(*shared.weights, horizon, limits,
-                                              filters.get(), pool)
-                       .value();
-  return HyenaState::Create(std::move(shared), pool).value();
-}
-
-std::unique_ptr<ModelState> NewState(const TestModel& test, size_t horizon,
-                                     size_t steps, ThreadPool& pool,
-                                     const conv::PlanOptions& plan = {}) {
-  return test.model
-      ->Prepare({.horizon = horizon, .steps = steps, .plan = plan}, pool,
-                nullptr)
-      .value()
-      ->NewState(pool)
-      .value();
-}
-
-constexpr HyenaPrefillLimits kNothingKept = {.spectra_bytes = 0,
-                                             .gate_bytes = 0};
 
 TEST(HyenaPrefillTest, AwkwardShapesAgainstTheOracle) {
   const std::vector<HyenaConfig> configs = AwkwardConfigs();

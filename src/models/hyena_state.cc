@@ -339,16 +339,17 @@ StatusOr<PendingLines> HyenaState::AllocateApart(size_t count,
   return PendingLines{buffer->data(), stride, count};
 }
 
-Status HyenaState::CheckTokens(std::span<const int32_t> tokens) const {
+Status HyenaState::CheckTokens(std::span<const int32_t> tokens,
+                               size_t at) const {
   const HyenaConfig& config = weights_->config();
   // Once steps have begun, all goes through the convolution.
-  const size_t room = shared_.prefill != nullptr && Stepped() == 0
-                          ? horizon_ - position()
-                          : StepRoom();
-  if (tokens.size() > room) {
+  const size_t end = shared_.prefill != nullptr && Stepped() == 0
+                         ? horizon_
+                         : position() + StepRoom();
+  if (tokens.size() > end - std::min(at, end)) {
     return InvalidInput(fmt::format(
         "{} tokens do not fit into the {} positions that are left of {}",
-        tokens.size(), room, position() + room));
+        tokens.size(), end - std::min(at, end), end));
   }
   for (size_t i = 0; i < tokens.size(); ++i) {
     if (tokens[i] < 0 ||
@@ -356,7 +357,7 @@ Status HyenaState::CheckTokens(std::span<const int32_t> tokens) const {
       return InvalidInput(
           fmt::format("token {} at position {} is outside the {} rows of the "
                       "embedding",
-                      tokens[i], position() + i, config.padded_vocab));
+                      tokens[i], at + i, config.padded_vocab));
     }
   }
   return OkStatus();
@@ -364,7 +365,7 @@ Status HyenaState::CheckTokens(std::span<const int32_t> tokens) const {
 
 Status HyenaState::Prefill(std::span<const int32_t> tokens,
                            const PrefillRequest& request) {
-  LCSM_RETURN_IF_ERROR(CheckTokens(tokens));
+  LCSM_RETURN_IF_ERROR(CheckTokens(tokens, position()));
   const size_t taken = position() + tokens.size();
   const size_t following = std::min(request.following, horizon_ - taken);
   horizon_ = taken + following;
@@ -372,6 +373,50 @@ Status HyenaState::Prefill(std::span<const int32_t> tokens,
     return PrefillByLayers(tokens, following, request);
   }
   return PrefillOnline(tokens, request);
+}
+
+void HyenaState::BeginSteps() noexcept {
+  if (convolution_ == nullptr || !PendingIsApart()) return;
+  const PendingLines from = pending_;
+  pending_ = {convolution_->Accumulators(0), convolution_->AccumulatorStride(),
+              std::min(from.count, shared_.steps())};
+  const HyenaConfig& config = weights_->config();
+  const size_t histories =
+      config.layers * config.convolutions() * HyenaGroups(config);
+  for (size_t history = 0; history < histories; ++history) {
+    std::copy_n(from.At(history), pending_.count * kLanes,
+                pending_.At(history));
+  }
+  ReturnApart();
+  horizon_ = origin_ + pending_.count;
+}
+
+Status HyenaState::PrefillBranches(
+    std::span<const int32_t> trunk,
+    std::span<const std::span<const int32_t>> branches,
+    const BranchRequest& request) {
+  // A branch's short filters reach into the trunk, and no further.
+  if (shared_.prefill == nullptr || Stepped() != 0 ||
+      trunk.size() + 1 < weights_->config().fir_taps) {
+    return ModelState::PrefillBranches(trunk, branches, request);
+  }
+  LCSM_RETURN_IF_ERROR(CheckTokens(trunk, position()));
+  const size_t begin = position() + trunk.size();
+  for (const auto& branch : branches) {
+    LCSM_RETURN_IF_ERROR(CheckTokens(branch, begin));
+  }
+  // Whatever comes of it, nothing but Reset is left to do.
+  const size_t origin = std::exchange(origin_, horizon_);
+  return ScratchPrefill().RunBranches(trunk, branches, origin, request, fir_,
+                                      pending_, &times_);
+}
+
+HyenaPrefill& HyenaState::ScratchPrefill() {
+  if (scratch_->prefill == nullptr) {
+    scratch_->prefill =
+        std::make_unique<HyenaPrefill>(*weights_, *shared_.prefill, pool_);
+  }
+  return *scratch_->prefill;
 }
 
 Status HyenaState::PrefillByLayers(std::span<const int32_t> tokens,
@@ -388,12 +433,8 @@ Status HyenaState::PrefillByLayers(std::span<const int32_t> tokens,
   } else if (following != 0) {
     LCSM_ASSIGN_OR_RETURN(after, AllocateApart(following, &apart));
   }
-  if (scratch_->prefill == nullptr) {
-    scratch_->prefill =
-        std::make_unique<HyenaPrefill>(*weights_, *shared_.prefill, pool_);
-  }
-  LCSM_RETURN_IF_ERROR(scratch_->prefill->Run(
-      tokens, origin_, following, request, fir_, pending_, after, &times_));
+  LCSM_RETURN_IF_ERROR(ScratchPrefill().Run(tokens, origin_, following, request,
+                                            fir_, pending_, after, &times_));
   origin_ += tokens.size();
   pending_ = after;
   if (apart.data() != nullptr) {

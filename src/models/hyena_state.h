@@ -46,6 +46,10 @@ class HyenaState : public ModelState {
   void Step(int32_t token, float* logits) noexcept override;
   Status Prefill(std::span<const int32_t> tokens,
                  const PrefillRequest& request) override;
+  void BeginSteps() noexcept override;
+  Status PrefillBranches(std::span<const int32_t> trunk,
+                         std::span<const std::span<const int32_t>> branches,
+                         const BranchRequest& request) override;
   StatusOr<std::unique_ptr<ModelState>> Fork() const override;
   Status Save(io::SectionWriter& writer) const override;
   Status Load(io::SectionReader& reader) override;
@@ -85,7 +89,9 @@ class HyenaState : public ModelState {
                          const PrefillRequest& request);
   Status PrefillOnline(std::span<const int32_t> tokens,
                        const PrefillRequest& request);
-  Status CheckTokens(std::span<const int32_t> tokens) const;
+  // `position`: of the first.
+  Status CheckTokens(std::span<const int32_t> tokens, size_t position) const;
+  HyenaPrefill& ScratchPrefill();
   // Takes `count` tokens through all layers, leaving their residual streams in
   // x_; advances the convolution. One path for steps (count = 1) and for known
   // tokens that come through the convolution, and kernels whose bits do not

@@ -10,6 +10,7 @@
 #include <span>
 #include <vector>
 
+#include "models/hyena_filter.h"
 #include "models/hyena_model.h"
 #include "models/hyena_reference.h"
 #include "models/hyena_synthetic.h"
@@ -64,6 +65,38 @@ struct TestModel {
     return std::move(*state);
   }
 };
+
+// A state with all `limits` can change.
+inline std::unique_ptr<ModelState> StateWithLimits(
+    const TestModel& test, size_t horizon, const HyenaPrefillLimits& limits,
+    ThreadPool& pool) {
+  HyenaState::Shared shared;
+  shared.weights =
+      HyenaWeights::Bind(test.config, MakeMapSource(&test.tensors)).value();
+  shared.horizon = horizon;
+  const size_t taps = HyenaPrefillShared::TapsFor(test.config, horizon, limits);
+  const std::unique_ptr<conv::FilterBank> filters =
+      taps != 0 ? MakeHyenaFilters(*shared.weights, taps, pool, nullptr).value()
+                : nullptr;
+  shared.prefill = HyenaPrefillShared::Create(*shared.weights, horizon, limits,
+                                              filters.get(), pool)
+                       .value();
+  return HyenaState::Create(std::move(shared), pool).value();
+}
+
+inline std::unique_ptr<ModelState> NewState(
+    const TestModel& test, size_t horizon, size_t steps, ThreadPool& pool,
+    const conv::PlanOptions& plan = {}) {
+  return test.model
+      ->Prepare({.horizon = horizon, .steps = steps, .plan = plan}, pool,
+                nullptr)
+      .value()
+      ->NewState(pool)
+      .value();
+}
+
+inline constexpr HyenaPrefillLimits kNothingKept = {.spectra_bytes = 0,
+                                                    .gate_bytes = 0};
 
 // Logits of all positions; the prompt is cut into pieces of `chunk` tokens, 0
 // means steps.

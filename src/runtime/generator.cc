@@ -137,8 +137,18 @@ StatusOr<GeneratedSample> Generator::Run(std::span<const int32_t> prompt,
     out.finish = FinishReason::kCancelled;
     return out;
   }
+  const size_t steps = std::max<size_t>(options_.max_new_tokens, 1) - 1;
+  if (state_.StepRoom() < steps) state_.BeginSteps();
+  LCSM_RETURN_IF_ERROR(CheckSteps(0, steps));
   first_position_ = state_.position();
   return Timed(sample, hooks);
+}
+
+Status Generator::CheckSteps(size_t taken, size_t steps) const {
+  if (steps <= taken || steps - taken <= state_.StepRoom()) return OkStatus();
+  return InvalidInput(
+      fmt::format("{} new tokens are wanted, and the session has room for {}",
+                  steps + 1, taken + state_.StepRoom() + 1));
 }
 
 StatusOr<GeneratedSample> Generator::Resume(size_t prompt_size,
@@ -155,12 +165,8 @@ StatusOr<GeneratedSample> Generator::Resume(size_t prompt_size,
         "new ones",
         state_.position(), prompt_size, sampled));
   }
-  const size_t steps = std::max<size_t>(options_.max_new_tokens, 1) - 1;
-  if (steps > taken && steps - taken > state_.StepRoom()) {
-    return InvalidInput(
-        fmt::format("{} new tokens are wanted, and the session has room for {}",
-                    options_.max_new_tokens, taken + state_.StepRoom() + 1));
-  }
+  LCSM_RETURN_IF_ERROR(
+      CheckSteps(taken, std::max<size_t>(options_.max_new_tokens, 1) - 1));
   Begin();
   first_position_ = prompt_size;
   logits_ = so_far.logits;

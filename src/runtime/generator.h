@@ -135,6 +135,9 @@ class Generator {
   Status Settle(size_t text_end, bool last, const GenerateHooks& hooks,
                 GeneratedSample* out);
 
+  // Whether the last `steps - taken` of `steps` may still be taken.
+  Status CheckSteps(size_t taken, size_t steps) const;
+
   struct Pending {
     int32_t id;
     double logprob;

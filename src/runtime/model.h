@@ -131,6 +131,31 @@ class ModelState {
   virtual Status Prefill(std::span<const int32_t> tokens,
                          const PrefillRequest& request) = 0;
 
+  // From here on by steps: if more positions may follow than PrepareOptions
+  // has steps for, those beyond are given up (horizon() says where it ends),
+  // and StepRoom() is no longer 0. Otherwise nothing happens. Never allocates.
+  virtual void BeginSteps() noexcept {}
+
+  // Texts that begin alike: a trunk, and behind it several branches.
+  struct BranchRequest {
+    // Called for each position of the trunk (with kTrunk), then for each of the
+    // first branch, and so on, with its logits. Required.
+    std::function<Status(size_t branch, size_t position,
+                         std::span<const float> logits)>
+        on_logits;
+    Progress progress = {};  // As in PrefillRequest.
+
+    static constexpr size_t kTrunk = static_cast<size_t>(-1);
+  };
+  // Takes a trunk of at least one token in, and behind it each branch as if
+  // there were no others: the logits of Prefill(trunk), and for each branch of
+  // Fork and Prefill(branch), in the same bits. Afterwards the state is fit
+  // only for Reset. Errors: those of Prefill and Fork.
+  virtual Status PrefillBranches(
+      std::span<const int32_t> trunk,
+      std::span<const std::span<const int32_t>> branches,
+      const BranchRequest& request);
+
   // Another state at the same position with the same past, independent from
   // now on, for the same pool. Error: memory.
   virtual StatusOr<std::unique_ptr<ModelState>> Fork() const = 0;

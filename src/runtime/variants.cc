@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <map>
-#include <memory>
 #include <utility>
 
 #include "runtime/log_softmax.h"
@@ -13,6 +12,10 @@ namespace lcsm {
 namespace {
 
 constexpr std::string_view kBases = "ACGTN";
+
+// Alleles whose activations are in memory together. For more, what they share
+// is taken in again: a ninth of the work at most.
+constexpr size_t kMaxBranches = 8;
 
 // How many tokens at the beginning all have in common.
 size_t CommonPrefix(const std::vector<std::vector<int32_t>>& texts) {
@@ -57,55 +60,70 @@ void NucleotideIds::Encode(std::string_view folded_bases,
   }
 }
 
-Status VariantScorer::TakeIn(ModelState& state, std::span<const int32_t> text,
-                             size_t from, size_t to, size_t scored,
-                             size_t following,
-                             const ModelState::Progress& progress,
-                             double* sum) {
-  figures_.tokens += to - from;
-  size_t next = from + 1;  // The token that the next logits are about.
-  const auto on_logits = [&](size_t, std::span<const float> logits) -> Status {
-    if (next < scored) {
-      *sum += LogSoftmaxAt(logits.data(), model_.info().vocab, text[next]);
-    }
-    if (next == to) logits_.assign(logits.begin(), logits.end());
-    ++next;
+Status VariantScorer::ScoreWhole(std::span<const int32_t> text,
+                                 const ModelState::Progress& progress,
+                                 double* sum) {
+  const size_t length = text.size();
+  figures_.tokens += length - 1;
+  state_.Reset();
+  const auto on_logits = [&](size_t position,
+                             std::span<const float> logits) -> Status {
+    *sum +=
+        LogSoftmaxAt(logits.data(), model_.info().vocab, text[position + 1]);
     return OkStatus();
   };
-  LCSM_RETURN_IF_ERROR(state.Prefill(
-      text.subspan(from, to - from),
-      {.on_logits = on_logits, .progress = progress, .following = following}));
+  LCSM_RETURN_IF_ERROR(state_.Prefill(
+      text.first(length - 1),  // The last token is scored but never taken in.
+      {.on_logits = on_logits, .progress = progress, .following = 0}));
+  return model_.CheckWeights();
+}
+
+Status VariantScorer::ScoreBranches(std::span<const std::vector<int32_t>> texts,
+                                    size_t common,
+                                    const ModelState::Progress& progress,
+                                    std::span<double> own, double* shared) {
+  using Request = ModelState::BranchRequest;
+  const size_t length = texts.front().size();
+  const size_t part_at = std::min(common, length - 1);
+  std::vector<std::span<const int32_t>> branches;
+  for (const std::vector<int32_t>& text : texts) {
+    branches.push_back(std::span(text).subspan(part_at, length - 1 - part_at));
+  }
+  figures_.tokens += part_at + texts.size() * (length - 1 - part_at);
+  const size_t vocab = model_.info().vocab;
+  *shared = 0;
+  Request request;
+  request.progress = progress;
+  request.on_logits = [&](size_t branch, size_t position,
+                          std::span<const float> logits) {
+    const size_t next = position + 1;  // The token that they are about.
+    if (branch != Request::kTrunk) {
+      own[branch] += LogSoftmaxAt(logits.data(), vocab, texts[branch][next]);
+    } else if (next < part_at) {
+      *shared += LogSoftmaxAt(logits.data(), vocab, texts.front()[next]);
+    } else {
+      for (size_t i = 0; i < texts.size(); ++i) {
+        own[i] += LogSoftmaxAt(logits.data(), vocab, texts[i][next]);
+      }
+    }
+    return OkStatus();
+  };
+  state_.Reset();
+  LCSM_RETURN_IF_ERROR(state_.PrefillBranches(
+      std::span(texts.front()).first(part_at), branches, request));
   return model_.CheckWeights();
 }
 
 StatusOr<VariantScorer::Sums> VariantScorer::ScoreShared(
     const std::vector<std::vector<int32_t>>& texts, size_t common,
     const ModelState::Progress& progress) {
-  const size_t length = texts.front().size();
-  // The last token is scored but never taken in.
-  const size_t fork_at = std::min(common, length - 1);
-  const size_t following = length - 1 - fork_at;
   Sums sums;
-  state_.Reset();
-  LCSM_RETURN_IF_ERROR(TakeIn(state_, texts.front(), 0, fork_at, fork_at,
-                              following, progress, &sums.shared));
-  std::vector<double> first(texts.size());
-  for (size_t i = 0; i < texts.size(); ++i) {
-    first[i] =
-        LogSoftmaxAt(logits_.data(), model_.info().vocab, texts[i][fork_at]);
-  }
-  for (size_t i = 0; i < texts.size(); ++i) {
-    double own = first[i];
-    if (following > 0) {
-      std::unique_ptr<ModelState> fork;
-      if (i + 1 < texts.size()) {  // The last one may have the original.
-        LCSM_ASSIGN_OR_RETURN(fork, state_.Fork());
-      }
-      LCSM_RETURN_IF_ERROR(TakeIn(fork != nullptr ? *fork : state_, texts[i],
-                                  fork_at, length - 1, length, 0, progress,
-                                  &own));
-    }
-    sums.own.push_back(own);
+  sums.own.resize(texts.size());
+  for (size_t i = 0; i < texts.size(); i += kMaxBranches) {
+    const size_t count = std::min(kMaxBranches, texts.size() - i);
+    LCSM_RETURN_IF_ERROR(
+        ScoreBranches(std::span(texts).subspan(i, count), common, progress,
+                      std::span(sums.own).subspan(i, count), &sums.shared));
   }
   return sums;
 }
@@ -142,11 +160,8 @@ StatusOr<VariantScorer::Sums> VariantScorer::ScoreTexts(
     }
   }
   for (const std::string& text : texts) {
-    const std::vector<int32_t> tokens = ids_.Encode(text);
-    state_.Reset();
     double own = 0;
-    LCSM_RETURN_IF_ERROR(
-        TakeIn(state_, tokens, 0, length - 1, length, 0, progress, &own));
+    LCSM_RETURN_IF_ERROR(ScoreWhole(ids_.Encode(text), progress, &own));
     sums.own.push_back(own);
   }
   return sums;

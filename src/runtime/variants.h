@@ -90,19 +90,19 @@ class VariantScorer {
   StatusOr<Sums> ScoreShared(const std::vector<std::vector<int32_t>>& texts,
                              size_t common,
                              const ModelState::Progress& progress);
-  // Takes tokens [from, to) of `text` in and adds the scores of those that
-  // follow them, up to `scored`, to `sum`. The last position's logits go to
-  // logits_.
-  Status TakeIn(ModelState& state, std::span<const int32_t> text, size_t from,
-                size_t to, size_t scored, size_t following,
-                const ModelState::Progress& progress, double* sum);
+  Status ScoreWhole(std::span<const int32_t> text,
+                    const ModelState::Progress& progress, double* sum);
+  // Adds to the scores of what follows the first `common` tokens; sets that of
+  // what comes before.
+  Status ScoreBranches(std::span<const std::vector<int32_t>> texts,
+                       size_t common, const ModelState::Progress& progress,
+                       std::span<double> own, double* shared);
 
   const Model& model_;
   ModelState& state_;
   NucleotideIds ids_;
   VariantOptions options_;
   VariantFigures figures_;
-  std::vector<float> logits_;
 };
 
 }  // namespace lcsm
