@@ -65,9 +65,14 @@ struct SessionOptions {
   // Positions (prompt and generated tokens together) the session can take. 0:
   // the model's own limit. Memory grows with it, so say it if you know it.
   size_t max_length = 0;
+  // How many positions, from the first Step or generated token on, the session
+  // can take; 0: all. If it is less than max_length, known tokens that come
+  // before (by Prefill, or as the prompt) go through the model layer by layer,
+  // several times as fast when they are many, and memory grows with max_steps.
+  size_t max_steps = 0;
   ExecutionOptions execution = {};
   // Remember which tokens were taken in, 4 bytes each, so that the session can
-  // be truncated.
+  // be truncated and saved.
   bool keep_tokens = true;
 };
 

@@ -9,6 +9,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <filesystem>
 #include <memory>
 #include <span>
 #include <string_view>
@@ -39,7 +40,7 @@ class Session {
 
   // Takes one token in. Fails only for an id outside the vocabulary (the head's
   // padding included), a full session, or weights cut short on disk; allocates
-  // nothing.
+  // nothing. The first one settles that max_steps positions are left at most.
   Status Step(int32_t token);
 
   // Of the last token taken in, [padded_vocab]; empty before the first. Valid
@@ -65,9 +66,22 @@ class Session {
   // keep_tokens off, any but the present one.
   Status Truncate(size_t position);
 
-  size_t position() const;  // Tokens taken in.
-  size_t max_length() const;
-  void Reset();  // Back to position 0.
+  // Writes the session to a file, whole or not at all. Errors: the file's;
+  // keep_tokens off.
+  Status Save(const std::filesystem::path& path) const;
+
+  // Brings a saved session back: from there on its outputs have the bits of one
+  // that was never interrupted. Lengths and method are the file's; of `options`
+  // only threads count. Errors: no such file, damage, a file of a newer
+  // version, of another model, of weights in another format or another SIMD
+  // target.
+  static StatusOr<Session> Load(const Model& model,
+                                const std::filesystem::path& path,
+                                const ExecutionOptions& options = {});
+
+  size_t position() const;    // Tokens taken in.
+  size_t max_length() const;  // Less than asked for once max_steps tell.
+  void Reset();               // Back to position 0.
 
  private:
   struct Impl;

@@ -210,6 +210,88 @@ TEST(SessionFacade, ForksAndTruncates) {
   EXPECT_TRUE(forgetful.Truncate(16).ok());
 }
 
+TEST(SessionFacade, SavesAndLoads) {
+  auto model = lcsm::Model::Load(kFolder).value();
+  const std::string path = ::testing::TempDir() + "/api_session.lcsm";
+  const std::vector<int32_t> ids = model.Encode("ACGTTGCANNACGTAC").value();
+  for (const size_t max_steps : {0, 20}) {
+    auto a =
+        lcsm::Session::Create(model, {.max_length = 64, .max_steps = max_steps})
+            .value();
+    ASSERT_TRUE(a.Save(path).ok());
+    EXPECT_TRUE(lcsm::Session::Load(model, path)->logits().empty());
+    ASSERT_TRUE(a.Prefill(ids).ok());
+    ASSERT_TRUE(a.Step(8).ok());
+    lcsm::GenerateOptions options;
+    options.max_new_tokens = 5;
+    ASSERT_TRUE(a.Generate(std::vector<int32_t>{9}, options).ok());
+    ASSERT_TRUE(a.Save(path).ok());
+    auto b = lcsm::Session::Load(model, path, {.threads = 1}).value();
+    EXPECT_EQ(b.position(), a.position());
+    for (int32_t token = 7; token < 11; ++token) {
+      ASSERT_EQ(a.logits().size(), 16u);
+      // In every bit.
+      EXPECT_TRUE(
+          std::equal(a.logits().begin(), a.logits().end(), b.logits().begin()));
+      ASSERT_TRUE(a.Step(token).ok());
+      ASSERT_TRUE(b.Step(token).ok());
+    }
+    ASSERT_TRUE(b.Truncate(ids.size() + 1).ok());
+    ASSERT_TRUE(a.Truncate(ids.size() + 1).ok());
+    EXPECT_TRUE(
+        std::equal(a.logits().begin(), a.logits().end(), b.logits().begin()));
+  }
+  auto forgetful =
+      lcsm::Session::Create(model, {.max_length = 64, .keep_tokens = false})
+          .value();
+  EXPECT_NE(forgetful.Save(path).message().find("keep_tokens"),
+            std::string::npos);
+  const auto none = lcsm::Session::Load(model, path + ".not");
+  EXPECT_NE(none.status().message().find("api_session.lcsm.not"),
+            std::string::npos);
+}
+
+TEST(SessionFacade, LongPromptsLayerByLayer) {
+  auto model = lcsm::Model::Load(kFolder).value();
+  std::vector<int32_t> ids;
+  for (int32_t i = 0; i < 300; ++i) ids.push_back(7 + i * i % 5 % 4);
+  auto online = lcsm::Session::Create(model, {.max_length = 310}).value();
+  auto layers =
+      lcsm::Session::Create(model, {.max_length = 310, .max_steps = 10})
+          .value();
+  ASSERT_TRUE(layers.Prefill(std::span(ids).first(100)).ok());
+  // A step gives up what comes after ten of them.
+  ASSERT_TRUE(online.Prefill(std::span(ids).first(100)).ok());
+  auto early = layers.Fork().value();
+  for (int32_t token = 0; token < 11; ++token) {
+    EXPECT_EQ(early.Step(token).ok(), token < 10);
+    EXPECT_EQ(early.max_length(), 110u);
+    if (token < 10) {
+      ASSERT_TRUE(online.Step(token).ok());
+    }
+    for (size_t i = 0; i < 16; ++i) {
+      EXPECT_NEAR(online.logits()[i], early.logits()[i], 1e-4);
+    }
+  }
+  online.Reset();
+  ASSERT_TRUE(online.Prefill(ids).ok());
+  // In a second call.
+  ASSERT_TRUE(layers.Prefill(std::span(ids).subspan(100)).ok());
+  // A generation may be too long for what is left of the steps, also where the
+  // prompt makes the difference.
+  auto long_one = layers.Fork().value();
+  lcsm::GenerateOptions options;
+  options.max_new_tokens = 10;
+  EXPECT_FALSE(long_one.Generate(std::vector<int32_t>{7, 7}, options).ok());
+  for (int32_t token = 0; token <= 10; ++token) {
+    for (size_t i = 0; i < 16; ++i) {
+      EXPECT_NEAR(online.logits()[i], layers.logits()[i], 1e-4);
+    }
+    EXPECT_EQ(online.Step(7).ok(), token < 10);
+    EXPECT_EQ(layers.Step(7).ok(), token < 10);
+  }
+}
+
 TEST(SessionFacade, GeneratesStopsAndFillsUp) {
   auto model = lcsm::Model::Load(kFolder);
   ASSERT_TRUE(model.ok());

@@ -4,6 +4,7 @@
 #include "api/engine.h"
 #include "api/execution.h"
 
+#include <algorithm>
 #include <utility>
 
 namespace lcsm {
@@ -55,6 +56,9 @@ StatusOr<api::EnginePrepareOptions> Engine::ToPrepareOptions(
         "SessionOptions::max_length is " + std::to_string(prepare.horizon) +
         ", expected at most " + std::to_string(info_.max_length) +
         ", the length limit of the model " + info_.name);
+  }
+  if (options.max_steps != 0) {
+    prepare.steps = std::min(options.max_steps, prepare.horizon);
   }
   LCSM_ASSIGN_OR_RETURN(prepare.plan, api::ToPlanOptions(options.execution));
   return prepare;

@@ -11,6 +11,7 @@
 #include "kernels/dense_weights.h"
 #include "runtime/generator.h"
 #include "runtime/model.h"
+#include "runtime/session_file.h"
 
 namespace lcsm::api {
 
@@ -24,6 +25,8 @@ using EngineSample = ::lcsm::GeneratedSample;
 using EnginePrepareOptions = ::lcsm::PrepareOptions;
 using EngineWeightFormat = ::lcsm::WeightFormat;
 using EnginePreparedModel = ::lcsm::PreparedModel;
+using EngineSessionRecord = ::lcsm::SessionRecord;
+using EngineOpenedSession = ::lcsm::OpenedSession;
 
 }  // namespace lcsm::api
 

@@ -63,6 +63,11 @@ struct Session::Impl {
        std::shared_ptr<ThreadPool> threads)
       : engine(std::move(shared)), pool(std::move(threads)) {}
 
+  static StatusOr<std::unique_ptr<Impl>> Create(
+      std::shared_ptr<const Engine> engine,
+      const api::EnginePrepareOptions& prepare, size_t threads,
+      bool keep_tokens);
+
   // Tells that `tokens` were taken in. Allocates nothing: room for all was made
   // at the start.
   void Took(std::span<const int32_t> more) {
@@ -84,19 +89,68 @@ Session::Session(Session&&) noexcept = default;
 Session& Session::operator=(Session&&) noexcept = default;
 Session::~Session() = default;
 
+StatusOr<std::unique_ptr<Session::Impl>> Session::Impl::Create(
+    std::shared_ptr<const Engine> engine,
+    const api::EnginePrepareOptions& prepare, size_t threads,
+    bool keep_tokens) {
+  auto impl = std::make_unique<Impl>(std::move(engine),
+                                     std::make_shared<ThreadPool>(threads));
+  LCSM_ASSIGN_OR_RETURN(impl->prepared, impl->engine->model().Prepare(
+                                            prepare, *impl->pool, nullptr));
+  LCSM_ASSIGN_OR_RETURN(impl->state, impl->prepared->NewState(*impl->pool));
+  impl->keep_tokens = keep_tokens;
+  if (keep_tokens) impl->tokens.reserve(impl->state->horizon());
+  impl->logits.resize(impl->engine->info().padded_vocab);
+  return impl;
+}
+
 StatusOr<Session> Session::Create(const Model& model,
                                   const SessionOptions& options) {
   return api::NoThrow([&]() -> StatusOr<Session> {
     LCSM_ASSIGN_OR_RETURN(const auto prepare,
                           model.engine_->ToPrepareOptions(options));
-    auto impl = std::make_unique<Impl>(
-        model.engine_, std::make_shared<ThreadPool>(options.execution.threads));
-    LCSM_ASSIGN_OR_RETURN(impl->prepared, impl->engine->model().Prepare(
-                                              prepare, *impl->pool, nullptr));
-    LCSM_ASSIGN_OR_RETURN(impl->state, impl->prepared->NewState(*impl->pool));
-    impl->keep_tokens = options.keep_tokens;
-    if (impl->keep_tokens) impl->tokens.reserve(impl->state->horizon());
-    impl->logits.resize(impl->engine->info().padded_vocab);
+    LCSM_ASSIGN_OR_RETURN(auto impl, Impl::Create(model.engine_, prepare,
+                                                  options.execution.threads,
+                                                  options.keep_tokens));
+    return Session(std::move(impl));
+  });
+}
+
+Status Session::Save(const std::filesystem::path& path) const {
+  return api::NoThrow([&]() -> Status {
+    if (!impl_->keep_tokens) {
+      return InvalidInput(
+          "the session cannot be saved: it was made with keep_tokens off, "
+          "expected on");
+    }
+    auto record = MakeSessionRecord(impl_->engine->model(), *impl_->prepared,
+                                    impl_->tokens);
+    record.sampled.logits = impl_->logits;
+    return SaveSession(path, record, *impl_->state);
+  });
+}
+
+StatusOr<Session> Session::Load(const Model& model,
+                                const std::filesystem::path& path,
+                                const ExecutionOptions& options) {
+  return api::NoThrow([&]() -> StatusOr<Session> {
+    LCSM_ASSIGN_OR_RETURN(auto file, OpenSession(path));
+    LCSM_RETURN_IF_ERROR(file.Check(model.engine_->model().info()));
+    LCSM_ASSIGN_OR_RETURN(auto plan, api::ToPlanOptions(options));
+    LCSM_ASSIGN_OR_RETURN(const auto prepare, file.ToPrepareOptions(plan));
+    LCSM_ASSIGN_OR_RETURN(auto impl,
+                          Impl::Create(model.engine_, prepare, options.threads,
+                                       /*keep_tokens=*/true));
+    LCSM_RETURN_IF_ERROR(file.Load(*impl->state));
+    // A generation in progress, if that is what it is, may have drawn one token
+    // more than it took in.
+    impl->tokens = std::move(file.record.prompt);
+    const std::vector<int32_t>& sampled = file.record.sampled.tokens;
+    impl->tokens.insert(impl->tokens.end(), sampled.begin(), sampled.end());
+    impl->tokens.resize(impl->state->position());
+    impl->tokens.reserve(impl->state->horizon());
+    impl->logits = std::move(file.record.sampled.logits);
+    impl->with_logits = impl->state->position() > 0;
     return Session(std::move(impl));
   });
 }
@@ -157,6 +211,7 @@ Status Session::Step(int32_t token) {
     return ResourceExhausted("the session is full: it has taken " +
                              std::to_string(position()) + " tokens in");
   }
+  if (impl_->state->StepRoom() == 0) impl_->state->BeginSteps();
   impl_->state->Step(token, impl_->logits.data());
   impl_->with_logits = true;
   impl_->Took({&token, 1});
@@ -183,18 +238,19 @@ StatusOr<Generation> Session::Generate(std::span<const int32_t> prompt,
         return options.on_text(text) ? OkStatus() : Cancelled("not wanted");
       };
     }
-    // The generator keeps the logits of its own steps to itself.
-    impl_->with_logits = false;
+    impl_->with_logits = false;  // Should it fail.
     const size_t before = position();
     LCSM_ASSIGN_OR_RETURN(
         api::EngineSample sample,
         generator->Run(prompt, options.sampling.sample, hooks));
     const size_t taken = position() - before;
+    auto so_far = generator->Sampled();
     impl_->Took(prompt.first(std::min(taken, prompt.size())));
     if (taken > prompt.size()) {
-      const std::vector<int32_t> sampled = generator->Sampled().tokens;
-      impl_->Took(std::span(sampled).first(taken - prompt.size()));
+      impl_->Took(std::span(so_far.tokens).first(taken - prompt.size()));
     }
+    impl_->logits = std::move(so_far.logits);
+    impl_->with_logits = taken >= prompt.size();
     Generation out;
     out.tokens = std::move(sample.tokens);
     out.text = std::move(sample.text);

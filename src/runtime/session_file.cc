@@ -137,8 +137,7 @@ Status ReadHeader(const ConfigJson& json, SessionRecord* r, size_t* num_stops) {
 
 SessionRecord MakeSessionRecord(const Model& model,
                                 const PreparedModel& prepared,
-                                const Generator& generator,
-                                std::vector<int32_t> prompt, uint64_t sample) {
+                                std::vector<int32_t> prompt) {
   const ModelInfo& info = model.info();
   const conv::Plan& plan = prepared.plan();
   SessionRecord record;
@@ -152,9 +151,17 @@ SessionRecord MakeSessionRecord(const Model& model,
   record.method = plan.method;
   record.schedule = plan.schedule;
   record.levels = plan.Levels();
+  record.prompt = std::move(prompt);
+  return record;
+}
+
+SessionRecord MakeSessionRecord(const Model& model,
+                                const PreparedModel& prepared,
+                                const Generator& generator,
+                                std::vector<int32_t> prompt, uint64_t sample) {
+  SessionRecord record = MakeSessionRecord(model, prepared, std::move(prompt));
   record.options = generator.options();
   record.sample = sample;
-  record.prompt = std::move(prompt);
   record.sampled = generator.Sampled();
   return record;
 }

@@ -36,7 +36,11 @@ struct SessionRecord {
   SampledSoFar sampled;
 };
 
-// Fills in what model, preparation and generator know.
+// Fills in what model and preparation know: of a session without a generation.
+SessionRecord MakeSessionRecord(const Model& model,
+                                const PreparedModel& prepared,
+                                std::vector<int32_t> prompt);
+// And what the generator knows.
 SessionRecord MakeSessionRecord(const Model& model,
                                 const PreparedModel& prepared,
                                 const Generator& generator,
