@@ -4,7 +4,8 @@
 // A register tile is kTokens vectors by kVecs registers of rows: its sums stay
 // in registers while kDepth columns pass by, each of which costs kVecs loads of
 // weights and one broadcast a token. A panel's kDepth columns (16 KiB) stay in
-// L1 while all tokens pass; the tokens' inputs come from L2.
+// L1 while all tokens pass; the tokens' inputs come from L2. Of a large matrix
+// the next panel lies in L3, so the last tile of tokens asks for it.
 
 #include <algorithm>
 #include <cstddef>
@@ -18,6 +19,7 @@
 #define LCSM_KERNELS_CPU_DENSE_PANELS_INL_H_
 #endif
 
+#include "hwy/cache_control.h"
 #include "hwy/highway.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -47,11 +49,13 @@ constexpr size_t kDepth = 256;
 // y[t][.] = start + sum_k x[t][k] panel[k][.] for kTokens tokens and kTileWidth
 // rows; start is `bias`, or y as it stands, added at the end, where bias is
 // null.
-template <size_t kTokens>
+// With kFetch, `next` will be wanted as `panel` is now.
+template <size_t kTokens, bool kFetch = false>
 HWY_INLINE void PanelTile(const float* HWY_RESTRICT panel, size_t panel_stride,
                           size_t depth, const float* HWY_RESTRICT x,
                           size_t x_stride, const float* bias,
-                          float* HWY_RESTRICT y, size_t y_stride) {
+                          float* HWY_RESTRICT y, size_t y_stride,
+                          const float* next = nullptr) {
   const PanelTag d;
   PanelVec sum[kTokens][kVecs];
 #pragma GCC unroll 16
@@ -63,6 +67,12 @@ HWY_INLINE void PanelTile(const float* HWY_RESTRICT panel, size_t panel_stride,
     }
   }
   for (size_t k = 0; k < depth; ++k) {
+    if constexpr (kFetch) {
+#pragma GCC unroll 2
+      for (size_t p = 0; p < kTileWidth / kPanelRows; ++p) {
+        hwy::Prefetch(next + p * panel_stride + k * kPanelRows);
+      }
+    }
     PanelVec w[kVecs];
 #pragma GCC unroll 16
     for (size_t v = 0; v < kVecs; ++v) {
@@ -95,17 +105,22 @@ template <size_t kTokens>
 HWY_INLINE void PanelTiles(size_t tokens, const float* panel,
                            size_t panel_stride, size_t depth, const float* x,
                            size_t x_stride, const float* bias, float* y,
-                           size_t y_stride) {
+                           size_t y_stride, const float* next) {
   size_t t = 0;
-  for (; t + kTokens <= tokens; t += kTokens) {
+  for (; t + 2 * kTokens <= tokens; t += kTokens) {
     PanelTile<kTokens>(panel, panel_stride, depth, x + t * x_stride, x_stride,
                        bias, y + t * y_stride, y_stride);
+  }
+  if (t + kTokens <= tokens) {
+    PanelTile<kTokens, true>(panel, panel_stride, depth, x + t * x_stride,
+                             x_stride, bias, y + t * y_stride, y_stride, next);
+    t += kTokens;
   }
   if constexpr (kTokens > 1) {
     if (t < tokens) {
       PanelTiles<kTokens / 2>(tokens - t, panel, panel_stride, depth,
                               x + t * x_stride, x_stride, bias,
-                              y + t * y_stride, y_stride);
+                              y + t * y_stride, y_stride, next);
     }
   }
 }
@@ -125,8 +140,13 @@ HWY_NOINLINE void DensePanels(const PanelMatrix& w, const float* bias,
       if (bias != nullptr) std::copy_n(bias + r, width, start);
       const float* const from = k == 0 ? start : nullptr;
       if (width == kTileWidth) {
+        // The one after the last is read by nobody: then this one again.
+        const float* const next =
+            r + 2 * kTileWidth <= rows
+                ? panel + kTileWidth / kPanelRows * panel_stride
+                : panel;
         PanelTiles<kPanelTokens>(tokens, panel, panel_stride, depth, x + k,
-                                 x_stride, from, y + r, y_stride);
+                                 x_stride, from, y + r, y_stride, next);
         continue;
       }
       // The last rows, which are no whole tile: by way of a row that is.
