@@ -61,11 +61,13 @@ install: build
 	@echo "== installing to $(DESTDIR)$(PREFIX)"
 	@$(OWNED) cmake --install build/release --prefix "$(PREFIX)"
 
+# ASAN=unit leaves the end-to-end tests out, and so the command: half of the time goes to compiling it.
+ASAN ?= all
 asan:
 	@tools/install-deps.sh build test
 	@$(CONFIGURE) asan
-	@$(BUILD) asan
-	@$(OWNED) ctest --preset asan -j $(JOBS) -L 'unit|cli' $(CTEST_FLAGS)
+	@$(BUILD) asan $(if $(filter unit,$(ASAN)),--target unit_tests)
+	@$(OWNED) ctest --preset asan -j $(JOBS) -L '$(if $(filter unit,$(ASAN)),unit,unit|cli)' $(CTEST_FLAGS)
 
 # What is threaded; the other tests would only take time.
 tsan:
@@ -80,10 +82,11 @@ fuzz:
 	@$(BUILD) fuzz --target fuzz/all
 	@$(OWNED) tools/run-fuzzers.sh build/fuzz $(FUZZ_SECONDS)
 
+FFTW_TARGETS ?= lcsm_cli rival_fftw rival_avtx kernels_test conv_test
 fftw:
 	@tools/install-deps.sh build test fftw
 	@$(CONFIGURE) fftw
-	@$(BUILD) fftw --target lcsm_cli rival_fftw rival_avtx kernels_test conv_test
+	@$(BUILD) fftw --target $(FFTW_TARGETS)
 
 neon:
 	@tools/install-deps.sh neon
