@@ -73,7 +73,7 @@ asan:
 tsan:
 	@tools/install-deps.sh build test
 	@$(CONFIGURE) tsan
-	@$(BUILD) tsan --target base_test conv_test mixers_test runtime_test models_test stack_test
+	@$(BUILD) tsan --target tsan_tests
 	@GTEST_FILTER='-*/scalar:*/sse4:*/ssse3:Folders/GoldenTest.*:*PublishedParameterCounts' $(OWNED) ctest --preset tsan -L tsan $(CTEST_FLAGS)
 
 fuzz:
