@@ -14,7 +14,7 @@ constexpr size_t kGrainProducts = 16384;
 // Ranges of channels are multiples of a cache line.
 constexpr size_t kUnit = 16;
 
-class State final : public MixerState {
+class State final : public RowMixerState {
  public:
   State(const ShortFir& fir, ShortFirState state, ThreadPool& pool)
       : fir_(fir), state_(std::move(state)), pool_(pool) {}
@@ -27,12 +27,7 @@ class State final : public MixerState {
   }
 
  private:
-  void DoStep(const float* x, float* y) noexcept override { Take(1, x, y); }
-  Status DoPrefill(size_t count, const float* x, float* y) override {
-    Take(count, x, y);
-    return OkStatus();
-  }
-  void Take(size_t count, const float* x, float* y) noexcept {
+  void Take(size_t count, const float* x, float* y) noexcept override {
     const size_t channels = fir_.channels();
     if (x != y) std::copy_n(x, count * channels, y);
     const size_t grain = kGrainProducts / (count * fir_.taps() * kUnit) + 1;

@@ -49,7 +49,7 @@ const char* Name(Gate gate) {
   return "";
 }
 
-class State final : public MixerState {
+class State final : public RowMixerState {
  public:
   State(const LinearAttention& mixer, FloatBuffer state, FloatBuffer scratch,
         ThreadPool& pool)
@@ -67,12 +67,7 @@ class State final : public MixerState {
   }
 
  private:
-  void DoStep(const float* x, float* y) noexcept override { Take(1, x, y); }
-  Status DoPrefill(size_t count, const float* x, float* y) override {
-    Take(count, x, y);
-    return OkStatus();
-  }
-  void Take(size_t count, const float* x, float* y) noexcept {
+  void Take(size_t count, const float* x, float* y) noexcept override {
     const size_t updates = count * o_.key * Columns(o_);
     pool_.ParallelFor(o_.heads, kGrainUpdates / updates + 1,
                       [&](size_t begin, size_t end, size_t) {

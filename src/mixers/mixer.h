@@ -138,6 +138,20 @@ class MixerState {
   size_t position_ = 0;
 };
 
+// A state that takes known positions as it takes steps, any number at a time.
+class RowMixerState : public MixerState {
+ protected:
+  // `count` positions; x and y as for Prefill.
+  virtual void Take(size_t count, const float* x, float* y) noexcept = 0;
+
+ private:
+  void DoStep(const float* x, float* y) noexcept final { Take(1, x, y); }
+  Status DoPrefill(size_t count, const float* x, float* y) final {
+    Take(count, x, y);
+    return OkStatus();
+  }
+};
+
 class Mixer {
  public:
   virtual ~Mixer() = default;

@@ -19,7 +19,7 @@ constexpr size_t kUnit = 16;
 
 }  // namespace
 
-class SelectiveSsmState final : public MixerState {
+class SelectiveSsmState final : public RowMixerState {
  public:
   SelectiveSsmState(const SelectiveSsm& mixer, FloatBuffer state,
                     ThreadPool& pool)
@@ -38,12 +38,7 @@ class SelectiveSsmState final : public MixerState {
   }
 
  private:
-  void DoStep(const float* x, float* y) noexcept override { Take(1, x, y); }
-  Status DoPrefill(size_t count, const float* x, float* y) override {
-    Take(count, x, y);
-    return OkStatus();
-  }
-  void Take(size_t count, const float* x, float* y) noexcept {
+  void Take(size_t count, const float* x, float* y) noexcept override {
     const RecurrentKernels& kernels = GetRecurrentKernels();
     const size_t channels = mixer_.channels_, states = mixer_.states_;
     const size_t updates = count * states * kUnit;
