@@ -58,6 +58,10 @@ StatusOr<std::unique_ptr<HyenaState>> HyenaState::Create(Shared shared,
                                                          ThreadPool& pool) {
   std::unique_ptr<HyenaState> state(new HyenaState(std::move(shared), pool));
   LCSM_RETURN_IF_ERROR(state->Allocate());
+  if (state->shared_.prefill != nullptr) {
+    state->prefill_ = std::make_shared<HyenaPrefill>(
+        *state->weights_, *state->shared_.prefill, pool);
+  }
   if (state->shared_.convolution != nullptr) {
     LCSM_ASSIGN_OR_RETURN(
         state->convolution_,
@@ -105,7 +109,7 @@ void HyenaState::Reset() noexcept {
   times_ = StepTimes();
   origin_ = 0;
   pending_ = PendingLines();
-  ReturnApart();
+  apart_ = FloatBuffer();
   horizon_ = shared_.horizon;
 }
 
@@ -238,9 +242,10 @@ StatusOr<std::unique_ptr<ModelState>> HyenaState::Fork() const {
   fork->origin_ = origin_;
   fork->horizon_ = horizon_;
   fork->pending_ = pending_;
-  fork->scratch_ = scratch_;
+  fork->prefill_ = prefill_;
   if (PendingIsApart()) {
-    LCSM_ASSIGN_OR_RETURN(fork->apart_, TakeApart(apart_.size()));
+    LCSM_ASSIGN_OR_RETURN(fork->apart_,
+                          FloatBuffer::Allocate(apart_.size(), kPendingName));
     std::copy_n(apart_.data(), apart_.size(), fork->apart_.data());
     fork->pending_.lines = fork->apart_.data();
   } else if (pending_.lines != nullptr) {
@@ -310,32 +315,14 @@ size_t HyenaState::TailFloats(size_t layer) const {
   return fir.tail_rows() * fir.channels();
 }
 
-StatusOr<FloatBuffer> HyenaState::TakeApart(size_t floats) const {
-  for (FloatBuffer& spare : scratch_->spare) {
-    if (spare.size() != floats) continue;
-    FloatBuffer taken = std::move(spare);
-    std::swap(spare, scratch_->spare.back());
-    scratch_->spare.pop_back();
-    return taken;
-  }
-  return FloatBuffer::Allocate(floats, kPendingName);
-}
-
-void HyenaState::ReturnApart() noexcept {
-  if (apart_.size() == 0) return;
-  std::vector<FloatBuffer>& spare = scratch_->spare;  // With room for them.
-  if (spare.size() == kSpares) spare.erase(spare.begin());
-  spare.push_back(std::move(apart_));
-  apart_ = FloatBuffer();
-}
-
 StatusOr<PendingLines> HyenaState::AllocateApart(size_t count,
                                                  FloatBuffer* buffer) const {
   const HyenaConfig& config = weights_->config();
   const size_t stride = (count | 1) * kLanes;
-  LCSM_ASSIGN_OR_RETURN(*buffer,
-                        TakeApart(config.layers * config.convolutions() *
-                                  HyenaGroups(config) * stride));
+  LCSM_ASSIGN_OR_RETURN(
+      *buffer, FloatBuffer::Allocate(config.layers * config.convolutions() *
+                                         HyenaGroups(config) * stride,
+                                     kPendingName));
   return PendingLines{buffer->data(), stride, count};
 }
 
@@ -387,7 +374,7 @@ void HyenaState::BeginSteps() noexcept {
     std::copy_n(from.At(history), pending_.count * kLanes,
                 pending_.At(history));
   }
-  ReturnApart();
+  apart_ = FloatBuffer();
   horizon_ = origin_ + pending_.count;
 }
 
@@ -407,16 +394,8 @@ Status HyenaState::PrefillBranches(
   }
   // Whatever comes of it, nothing but Reset is left to do.
   const size_t origin = std::exchange(origin_, horizon_);
-  return ScratchPrefill().RunBranches(trunk, branches, origin, request, fir_,
-                                      pending_, &times_);
-}
-
-HyenaPrefill& HyenaState::ScratchPrefill() {
-  if (scratch_->prefill == nullptr) {
-    scratch_->prefill =
-        std::make_unique<HyenaPrefill>(*weights_, *shared_.prefill, pool_);
-  }
-  return *scratch_->prefill;
+  return prefill_->RunBranches(trunk, branches, origin, request, fir_, pending_,
+                               &times_);
 }
 
 Status HyenaState::PrefillByLayers(std::span<const int32_t> tokens,
@@ -433,16 +412,11 @@ Status HyenaState::PrefillByLayers(std::span<const int32_t> tokens,
   } else if (following != 0) {
     LCSM_ASSIGN_OR_RETURN(after, AllocateApart(following, &apart));
   }
-  LCSM_RETURN_IF_ERROR(ScratchPrefill().Run(tokens, origin_, following, request,
-                                            fir_, pending_, after, &times_));
+  LCSM_RETURN_IF_ERROR(prefill_->Run(tokens, origin_, following, request, fir_,
+                                     pending_, after, &times_));
   origin_ += tokens.size();
   pending_ = after;
-  if (apart.data() != nullptr) {
-    ReturnApart();
-    apart_ = std::move(apart);
-  } else if (!PendingIsApart()) {
-    ReturnApart();
-  }
+  if (!PendingIsApart()) apart_ = std::move(apart);  // New, or none any more.
   return OkStatus();
 }
 

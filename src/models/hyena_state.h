@@ -75,9 +75,6 @@ class HyenaState : public ModelState {
   size_t TailFloats(size_t layer) const;
   // Memory for `count` positions' contributions.
   StatusOr<PendingLines> AllocateApart(size_t count, FloatBuffer* buffer) const;
-  // Of so many floats, a spare one if there is one.
-  StatusOr<FloatBuffer> TakeApart(size_t floats) const;
-  void ReturnApart() noexcept;
   // Positions taken in through the convolution.
   size_t Stepped() const {
     return convolution_ == nullptr ? 0 : convolution_->position();
@@ -91,7 +88,6 @@ class HyenaState : public ModelState {
                        const PrefillRequest& request);
   // `position`: of the first.
   Status CheckTokens(std::span<const int32_t> tokens, size_t position) const;
-  HyenaPrefill& ScratchPrefill();
   // Takes `count` tokens through all layers, leaving their residual streams in
   // x_; advances the convolution. One path for steps (count = 1) and for known
   // tokens that come through the convolution, and kernels whose bits do not
@@ -126,17 +122,9 @@ class HyenaState : public ModelState {
   size_t origin_ = 0;
   PendingLines pending_;
   FloatBuffer apart_;
-  // Shared with forks: it is of use to whoever has the pool, which is one state
-  // at a time. A fork that brought its own would spend a tenth of the time of
-  // a short prefill on fresh pages.
-  struct Scratch {
-    std::unique_ptr<HyenaPrefill> prefill;  // Made when it is wanted.
-    std::vector<FloatBuffer> spare;         // Former apart_, for the next one.
-    Scratch() { spare.reserve(kSpares); }
-  };
-  // One for a state and one for its fork; more would only hold memory.
-  static constexpr size_t kSpares = 2;
-  std::shared_ptr<Scratch> scratch_ = std::make_shared<Scratch>();
+  // Scratch, shared with forks: it is of use to whoever has the pool, which is
+  // one state at a time. Null where nothing goes layer by layer.
+  std::shared_ptr<HyenaPrefill> prefill_;
   std::unique_ptr<conv::OnlineConvolution> convolution_;
   std::vector<ShortFirState> fir_;
   FloatBuffer x_;        // Residual stream, [tokens][D].
