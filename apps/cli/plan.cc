@@ -39,20 +39,23 @@ struct Options {
 // The plan and what it was made from.
 struct Made {
   conv::Plan plan;
+  std::string schedule;  // ModelMemory::schedule.
   conv::TileCosts costs;
   bool tuned = false;
   size_t threads = 1;
 };
 
-StatusOr<conv::Plan> PlanOf(const Options& options,
-                            const PrepareOptions& prepare) {
+Status MakePlanOf(const Options& options, const PrepareOptions& prepare,
+                  Made* made) {
   if (options.channels == 0) {
     LCSM_ASSIGN_OR_RETURN(const LoadedModel loaded,
                           LoadNamedModel({options.model, {}}));
     LCSM_ASSIGN_OR_RETURN(
         ModelMemory memory,
         loaded.model->EstimateMemory(prepare, prepare.plan.threads));
-    return std::move(memory.plan);
+    made->plan = std::move(memory.plan);
+    made->schedule = std::move(memory.schedule);
+    return OkStatus();
   }
   conv::Problem problem;
   problem.mixers = options.mixers;
@@ -62,7 +65,21 @@ StatusOr<conv::Plan> PlanOf(const Options& options,
   problem.taps = options.taps != 0 ? options.taps : options.length;
   conv::PlanOptions plan = prepare.plan;
   plan.memory_limit = options.execution.memory_limit;
-  return conv::MakePlan(problem, plan);
+  LCSM_ASSIGN_OR_RETURN(made->plan, conv::MakePlan(problem, plan));
+  return OkStatus();
+}
+
+// What there is to say of a model without long convolutions.
+Status CheckNothingToPlan(const Options& options) {
+  const char* const wanted = options.tune                 ? "--tune"
+                             : options.measure            ? "--measure"
+                             : !options.save_file.empty() ? "--save"
+                             : !options.svg_file.empty()  ? "--svg"
+                                                          : nullptr;
+  if (wanted == nullptr) return OkStatus();
+  return InvalidInput(fmt::format(
+      "{}: the model {} has no long convolutions, expected one that has",
+      wanted, options.model));
 }
 
 // Times tiles for the problem's size and adds them to the file.
@@ -95,12 +112,16 @@ StatusOr<Made> Make(const Options& options) {
   Made made;
   LCSM_ASSIGN_OR_RETURN(PrepareOptions prepare,
                         ToPrepareOptions(options.execution, options.length));
-  LCSM_ASSIGN_OR_RETURN(made.plan, PlanOf(options, prepare));
+  LCSM_RETURN_IF_ERROR(MakePlanOf(options, prepare, &made));
+  if (made.plan.problem.mixers == 0) {
+    LCSM_RETURN_IF_ERROR(CheckNothingToPlan(options));
+    return made;
+  }
   if (options.tune) {
     LCSM_RETURN_IF_ERROR(Tune(options, made.plan.problem));
     LCSM_ASSIGN_OR_RETURN(prepare,
                           ToPrepareOptions(options.execution, options.length));
-    LCSM_ASSIGN_OR_RETURN(made.plan, PlanOf(options, prepare));
+    LCSM_RETURN_IF_ERROR(MakePlanOf(options, prepare, &made));
   }
   made.threads = prepare.plan.threads;
   const conv::TileCosts* const measured =
@@ -190,6 +211,9 @@ std::string ToText(const Made& made, const bench::PlanReport& report) {
       HumanBytes(bytes.Total()), HumanBytes(bytes.taps),
       HumanBytes(bytes.spectra), HumanBytes(bytes.histories),
       HumanBytes(bytes.blocks), HumanBytes(bytes.scratch));
+  if (!made.schedule.empty()) {
+    text += "\nThe table is of group 0.\n\n" + made.schedule;
+  }
   return text;
 }
 
@@ -213,33 +237,46 @@ std::string ToJson(const Made& made, const bench::PlanReport& report) {
                       {"memory_bytes", row.memory}});
   }
   const conv::MemoryEstimate bytes = made.plan.Memory(made.threads);
-  const Json json = {{"machine", bench::MachineJson()},
-                     {"problem",
-                      {{"mixers", p.mixers},
-                       {"channels", p.channels},
-                       {"batch", p.batch},
-                       {"length", p.length},
-                       {"taps", p.taps}}},
-                     {"threads", made.threads},
-                     {"tuned", made.tuned},
-                     {"plan", made.plan.Print()},
-                     {"levels", levels},
-                     {"red_cells_ns", number(report.red_ns)},
-                     {"predicted_ns", report.predicted_ns},
-                     {"measured_ns", number(report.measured_ns)},
-                     {"max_relative_error", number(report.error)},
-                     {"memory_bytes",
-                      {{"taps", bytes.taps},
-                       {"spectra", bytes.spectra},
-                       {"histories", bytes.histories},
-                       {"blocks", bytes.blocks},
-                       {"scratch", bytes.scratch},
-                       {"total", bytes.Total()}}}};
+  Json json = {{"machine", bench::MachineJson()},
+               {"problem",
+                {{"mixers", p.mixers},
+                 {"channels", p.channels},
+                 {"batch", p.batch},
+                 {"length", p.length},
+                 {"taps", p.taps}}},
+               {"threads", made.threads},
+               {"tuned", made.tuned},
+               {"plan", made.plan.Print()},
+               {"levels", levels},
+               {"red_cells_ns", number(report.red_ns)},
+               {"predicted_ns", report.predicted_ns},
+               {"measured_ns", number(report.measured_ns)},
+               {"max_relative_error", number(report.error)},
+               {"memory_bytes",
+                {{"taps", bytes.taps},
+                 {"spectra", bytes.spectra},
+                 {"histories", bytes.histories},
+                 {"blocks", bytes.blocks},
+                 {"scratch", bytes.scratch},
+                 {"total", bytes.Total()}}}};
+  if (!made.schedule.empty()) json["schedule"] = made.schedule;
   return json.dump(2) + "\n";
+}
+
+std::string WithoutPlan(const Options& options, const Made& made) {
+  if (!options.json) return made.schedule;
+  return Json({{"machine", bench::MachineJson()}, {"schedule", made.schedule}})
+             .dump(2) +
+         "\n";
 }
 
 Status Run(const Options& options) {
   LCSM_ASSIGN_OR_RETURN(const Made made, Make(options));
+  Output out;
+  if (made.plan.problem.mixers == 0) {
+    LCSM_RETURN_IF_ERROR(out.Write(WithoutPlan(options, made)));
+    return out.Flush();
+  }
   bench::PlanReport report = bench::DescribePlan(made.plan, made.costs);
   if (options.measure) {
     ThreadPool pool(options.execution.threads);
@@ -256,7 +293,6 @@ Status Run(const Options& options) {
                     made.plan.problem.channels, made.plan.problem.length,
                     made.plan.Levels())));
   }
-  Output out;
   LCSM_RETURN_IF_ERROR(
       out.Write(options.json ? ToJson(made, report) : ToText(made, report)));
   return out.Flush();

@@ -101,6 +101,7 @@ ModelInfo MakeInfo(const StackWeights& weights, const std::string& name) {
 conv::Plan FirstPlan(const MixerSchedule& schedule, size_t horizon) {
   if (!schedule.groups.empty()) return schedule.groups.front().plan;
   conv::Plan none;
+  none.problem.mixers = 0;
   none.problem.length = none.problem.taps = horizon;
   return none;
 }
@@ -187,6 +188,7 @@ StatusOr<ModelMemory> StackModel::EstimateMemory(const PrepareOptions& options,
   memory.activations =
       StackState::Bytes(*weights_, mixers.horizon) + foretold.states;
   memory.plan = FirstPlan(schedule, mixers.horizon);
+  memory.schedule = schedule.Print();
   return memory;
 }
 

@@ -70,6 +70,10 @@ struct ModelMemory {
   size_t weights = 0;
   conv::MemoryEstimate convolution;
   size_t activations = 0;
+  // For people: how the work of the mixers falls together, a line each. Empty
+  // where it is all of one kind, one executor's, as `plan` has it. A model
+  // without long convolutions has a plan of 0 mixers.
+  std::string schedule;
   // Of known tokens taken in layer by layer (PrepareOptions::steps): filters'
   // spectra kept for them, and what one call for all of them needs.
   size_t prefill = 0;
