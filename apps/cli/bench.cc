@@ -182,9 +182,9 @@ int RunMixerBench(const MixerOptions& options) {
                 MixerSvg(options, rows), options.svg_file);
 }
 
-void AddMixer(CLI::App& root, Commands& commands) {
+void AddMixer(App& root, Commands& commands) {
   auto options = std::make_shared<MixerOptions>();
-  CLI::App* app = root.add_subcommand(
+  App app = root.add_subcommand(
       "mixer", "Cost of online convolution alone, answers checked first");
   app->footer(
       "Example:\n"
@@ -211,18 +211,17 @@ void AddMixer(CLI::App& root, Commands& commands) {
   app->add_option("--methods", options->methods,
                   "of lazy, eager, paper, planned, futurefill, gardner")
       ->delimiter(',')
-      ->check(CLI::IsMember(std::set<std::string>{
-          "lazy", "eager", "paper", "planned", "futurefill", "gardner"}))
+      ->check(
+          OneOf({"lazy", "eager", "paper", "planned", "futurefill", "gardner"}))
       ->capture_default_str();
   app->add_option("--taus", options->taus,
                   "of direct, direct-blocked, fft-library, fft-fused, hybrid")
       ->delimiter(',')
-      ->check(CLI::IsMember(std::set<std::string>{
-          "direct", "direct-blocked", "fft-library", "fft-fused", "hybrid"}))
+      ->check(OneOf(
+          {"direct", "direct-blocked", "fft-library", "fft-fused", "hybrid"}))
       ->capture_default_str();
   app->add_option("--schedule", options->schedule, "across-layers or per-layer")
-      ->check(
-          CLI::IsMember(std::set<std::string>{"across-layers", "per-layer"}))
+      ->check(OneOf({"across-layers", "per-layer"}))
       ->capture_default_str();
   app->add_option("--repeats", options->repeats, "runs of each case")
       ->check(WholeIn(1, UINT64_MAX))
@@ -237,13 +236,13 @@ void AddMixer(CLI::App& root, Commands& commands) {
 
 // ---- tiles
 
-void AddTiles(CLI::App& root, Commands& commands) {
+void AddTiles(App& root, Commands& commands) {
   struct Options {
     size_t max_block = 32768, repeats = 9;
     std::string json_file;
   };
   auto options = std::make_shared<Options>();
-  CLI::App* app = root.add_subcommand(
+  App app = root.add_subcommand(
       "tiles", "Each way to compute a gray tile, by block size, on one thread");
   app->footer("Example:\n  lcsm bench tiles --max-block 4096");
   app->add_option("--max-block", options->max_block, "largest block size")
@@ -294,13 +293,13 @@ void AddTiles(CLI::App& root, Commands& commands) {
 
 // ---- pool
 
-void AddPool(CLI::App& root, Commands& commands) {
+void AddPool(App& root, Commands& commands) {
   struct Options {
     size_t threads = 0, calls = 20000;
     std::string json_file;
   };
   auto options = std::make_shared<Options>();
-  CLI::App* app = root.add_subcommand(
+  App app = root.add_subcommand(
       "pool", "What it costs to hand work to the other threads");
   app->footer("Example:\n  lcsm bench pool --threads 2");
   app->add_option("--threads", options->threads, "threads; 0: one a processor")
@@ -437,9 +436,9 @@ int RunModelBench(const ModelOptions& options) {
   return Finish(table, json, options.json_file, "", "");
 }
 
-void AddModel(CLI::App& root, Commands& commands) {
+void AddModel(App& root, Commands& commands) {
   auto options = std::make_shared<ModelOptions>();
-  CLI::App* app = root.add_subcommand(
+  App app = root.add_subcommand(
       "model", "Decode steps of a whole model at given positions");
   app->footer(
       "Examples:\n  lcsm bench model --at 64,4096\n"
@@ -465,8 +464,7 @@ void AddModel(CLI::App& root, Commands& commands) {
   app->add_option("--history", options->history,
                   "prefill random tokens up to a position, or make its history "
                   "up (synthetic)")
-      ->check(
-          CLI::IsMember(std::set<std::string>{"auto", "prefill", "synthetic"}))
+      ->check(OneOf({"auto", "prefill", "synthetic"}))
       ->capture_default_str();
   AddExecutionOptions(*app, options->execution);
   app->add_option("--json", options->json_file, "write the results to FILE")
@@ -478,12 +476,12 @@ void AddModel(CLI::App& root, Commands& commands) {
 
 }  // namespace
 
-void AddBench(CLI::App& root, Commands& commands) {
-  CLI::App* app =
+void AddBench(App& root, Commands& commands) {
+  App app =
       root.add_subcommand("bench",
                           "Measure: mixer, model, latency, prefill, tiles, "
                           "pool, paper, relaxed, plans, contract");
-  app->require_subcommand(1);
+  app->require_subcommand();
   app->footer("Run 'lcsm bench mixer --help' and so on for examples.");
   AddMixer(*app, commands);
   AddTiles(*app, commands);

@@ -82,9 +82,9 @@ Status Run(const Options& options) {
 
 }  // namespace
 
-void AddBenchContract(CLI::App& root, Commands& commands) {
+void AddBenchContract(App& root, Commands& commands) {
   auto options = std::make_shared<Options>();
-  CLI::App* app = root.add_subcommand(
+  App app = root.add_subcommand(
       "contract",
       "Mixers by their contract against the executor, tiled "
       "against lazy");

@@ -1,10 +1,12 @@
 // `lcsm bench contract`.
 #pragma once
 
+#include "option_parser.h"
+
 #include "command.h"
 
 namespace lcsm::cli {
 
-void AddBenchContract(CLI::App& root, Commands& commands);
+void AddBenchContract(App& root, Commands& commands);
 
 }  // namespace lcsm::cli

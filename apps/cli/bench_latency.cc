@@ -143,9 +143,9 @@ Status Run(const Options& options) {
 
 }  // namespace
 
-void AddLatencyBench(CLI::App& root, Commands& commands) {
+void AddLatencyBench(App& root, Commands& commands) {
   auto options = std::make_shared<Options>();
-  CLI::App* app = root.add_subcommand(
+  App app = root.add_subcommand(
       "latency", "Every step of a whole run: how even the time per token is");
   AddModelOption(*app, options->model);
   app->add_option("--shape", options->shape,
@@ -158,7 +158,7 @@ void AddLatencyBench(CLI::App& root, Commands& commands) {
       ->capture_default_str();
   app->add_option("--latencies", options->latencies, "of best, flat")
       ->delimiter(',')
-      ->check(CLI::IsMember(std::set<std::string>{"best", "flat"}))
+      ->check(OneOf({"best", "flat"}))
       ->capture_default_str();
   app->add_option("--json", options->json_file, "write the results to FILE")
       ->type_name("FILE");

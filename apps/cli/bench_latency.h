@@ -1,10 +1,12 @@
 // `lcsm bench latency`.
 #pragma once
 
+#include "option_parser.h"
+
 #include "command.h"
 
 namespace lcsm::cli {
 
-void AddLatencyBench(CLI::App& root, Commands& commands);
+void AddLatencyBench(App& root, Commands& commands);
 
 }  // namespace lcsm::cli

@@ -118,11 +118,11 @@ int RunPaperBench(const PaperOptions& options) {
 
 }  // namespace
 
-void AddBenchPaper(CLI::App& bench, Commands& commands) {
+void AddBenchPaper(App& bench, Commands& commands) {
   auto options = std::make_shared<PaperOptions>();
   options->methods = DefaultMethods();
   bench::PaperCase& wanted = options->wanted;
-  CLI::App* app = bench.add_subcommand(
+  App app = bench.add_subcommand(
       "paper", "The experiments of Flash Inference, on this machine");
   app->footer(
       "Examples:\n"
@@ -131,7 +131,7 @@ void AddBenchPaper(CLI::App& bench, Commands& commands) {
       "--json paper.json --svg paper");
   app->add_option("--setting", options->setting,
                   "synthetic (mixers and MLPs) or hyena (whole blocks)")
-      ->check(CLI::IsMember({"synthetic", "hyena"}));
+      ->check(OneOf({"synthetic", "hyena"}));
   app->add_option("--layers", wanted.layers, "layers, M (18)")
       ->check(WholeIn(1, 1024));
   app->add_option("--width", wanted.width, "channels of a layer, D (768)")
@@ -145,25 +145,25 @@ void AddBenchPaper(CLI::App& bench, Commands& commands) {
   app->add_option("--methods", options->methods,
                   fmt::format("of {}", fmt::join(KnownMethods(), ", ")))
       ->delimiter(',')
-      ->check(CLI::IsMember(KnownMethods()));
+      ->check(OneOf(KnownMethods()));
   app->add_option("--taus", options->taus,
                   "for paper: direct, direct-blocked, fft-library, fft-fused, "
                   "hybrid, measured")
       ->delimiter(',')
-      ->check(CLI::IsMember({"direct", "direct-blocked", "fft-library",
-                             "fft-fused", "hybrid", "measured"}));
+      ->check(OneOf({"direct", "direct-blocked", "fft-library", "fft-fused",
+                     "hybrid", "measured"}));
   app->add_option("--schedules", options->schedules,
                   "across-layers and per-layer; by default both for lazy and "
                   "eager")
       ->delimiter(',')
-      ->check(CLI::IsMember({"across-layers", "per-layer"}));
+      ->check(OneOf({"across-layers", "per-layer"}));
   app->add_option("--threads", wanted.threads,
                   "threads (one for each processor)")
       ->check(WholeIn(1, 1024));
   app->add_option("--memory", wanted.memory_bytes,
                   "most to use, e.g. 16G (four fifths of what is free)")
       ->type_name("SIZE")
-      ->transform(CLI::AsSizeValue(false));
+      ->transform(SizeInBytes());
   app->add_option("--repeats", wanted.repeats, "runs of each method, in turns")
       ->check(WholeIn(1, 1000));
   app->add_option("--whole", wanted.whole_run_seconds,

@@ -145,10 +145,10 @@ Status Run(const Options& options) {
 
 }  // namespace
 
-void AddBenchPlans(CLI::App& bench, Commands& commands) {
+void AddBenchPlans(App& bench, Commands& commands) {
   auto options = std::make_shared<Options>();
   bench::PlanSearchCase& wanted = options->wanted;
-  CLI::App* app = bench.add_subcommand(
+  App app = bench.add_subcommand(
       "plans", "The planner's choice beside other plans, in turns");
   app->footer(
       "Example:\n"
@@ -187,7 +187,7 @@ void AddBenchPlans(CLI::App& bench, Commands& commands) {
   app->add_option("--memory-limit", wanted.options.memory_limit,
                   "bytes that a plan may take, e.g. 4G (default: any)")
       ->type_name("SIZE")
-      ->transform(CLI::AsSizeValue(false));
+      ->transform(SizeInBytes());
   app->add_flag("--untuned", options->untuned,
                 "plan by the estimate, whatever was measured");
   app->add_flag("--quiet", options->quiet, "no notes and no progress");

@@ -1,10 +1,12 @@
 // `lcsm bench plans`.
 #pragma once
 
+#include "option_parser.h"
+
 #include "command.h"
 
 namespace lcsm::cli {
 
-void AddBenchPlans(CLI::App& bench, Commands& commands);
+void AddBenchPlans(App& bench, Commands& commands);
 
 }  // namespace lcsm::cli

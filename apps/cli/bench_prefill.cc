@@ -118,9 +118,9 @@ Status Run(const Options& options) {
 
 }  // namespace
 
-void AddBenchPrefill(CLI::App& root, Commands& commands) {
+void AddBenchPrefill(App& root, Commands& commands) {
   auto options = std::make_shared<Options>();
-  CLI::App* app = root.add_subcommand(
+  App app = root.add_subcommand(
       "prefill", "Known tokens through a whole model, layer by layer");
   AddModelOption(*app, options->model);
   app->add_option("--shape", options->shape,
@@ -142,7 +142,7 @@ void AddBenchPrefill(CLI::App& root, Commands& commands) {
                 "only the last position's, as before generating");
   app->add_option("--memory-limit", options->memory_limit,
                   "bytes that the run may take, e.g. 4G (default: any)")
-      ->transform(CLI::AsSizeValue(false));
+      ->transform(SizeInBytes());
   app->add_option("--threads", options->threads,
                   "threads (default: one for each processor)")
       ->check(WholeIn(1, ThreadPool::kMaxThreads));

@@ -1,10 +1,12 @@
 // `lcsm bench prefill`.
 #pragma once
 
+#include "option_parser.h"
+
 #include "command.h"
 
 namespace lcsm::cli {
 
-void AddBenchPrefill(CLI::App& root, Commands& commands);
+void AddBenchPrefill(App& root, Commands& commands);
 
 }  // namespace lcsm::cli

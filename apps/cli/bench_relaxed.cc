@@ -185,9 +185,9 @@ Status Run(const Options& options) {
 
 }  // namespace
 
-void AddBenchRelaxed(CLI::App& bench, Commands& commands) {
+void AddBenchRelaxed(App& bench, Commands& commands) {
   auto options = std::make_shared<Options>();
-  CLI::App* app = bench.add_subcommand(
+  App app = bench.add_subcommand(
       "relaxed", "Filters revealed online, against known ones and lazy sums");
   app->footer(
       "Example:\n"
@@ -210,12 +210,11 @@ void AddBenchRelaxed(CLI::App& bench, Commands& commands) {
       ->capture_default_str();
   app->add_option("--method", options->method,
                   "planned, or paper: binary tilings, of both kinds of filters")
-      ->check(CLI::IsMember(std::set<std::string>{"planned", "paper"}))
+      ->check(OneOf({"planned", "paper"}))
       ->capture_default_str();
   app->add_option("--tau", options->tau,
                   "for paper: direct, direct-blocked, fft-fused, hybrid")
-      ->check(CLI::IsMember(std::set<std::string>{"direct", "direct-blocked",
-                                                  "fft-fused", "hybrid"}))
+      ->check(OneOf({"direct", "direct-blocked", "fft-fused", "hybrid"}))
       ->capture_default_str();
   app->add_option("--threads", options->threads, "threads")
       ->check(WholeIn(1, ThreadPool::kMaxThreads))

@@ -1,9 +1,11 @@
 #pragma once
 
+#include "option_parser.h"
+
 #include "command.h"
 
 namespace lcsm::cli {
 
-void AddBenchRelaxed(CLI::App& bench, Commands& commands);
+void AddBenchRelaxed(App& bench, Commands& commands);
 
 }  // namespace lcsm::cli

@@ -280,9 +280,9 @@ int Classify(const ClassifyArguments& arguments) {
 
 }  // namespace
 
-void AddClassify(CLI::App& root, Commands& commands) {
+void AddClassify(App& root, Commands& commands) {
   auto arguments = std::make_shared<ClassifyArguments>();
-  CLI::App* app = root.add_subcommand(
+  App app = root.add_subcommand(
       "classify", "Classify sequences with a fine-tuned HyenaDNA");
   AddClassifyOptions(*app, *arguments);
   app->footer(

@@ -2,7 +2,7 @@
 
 namespace lcsm::cli {
 
-void AddClassifyOptions(CLI::App& app, ClassifyArguments& a) {
+void AddClassifyOptions(App& app, ClassifyArguments& a) {
   AddModelOption(app, a.model);
   app.get_option("--model")->required()->description(
       "Folder of a fine-tuned model, or its installed name");
@@ -15,14 +15,14 @@ void AddClassifyOptions(CLI::App& app, ClassifyArguments& a) {
                  "Which positions the head reads; usual: last for a Hugging "
                  "Face head, pool (the mean) for a SequenceDecoder")
       ->type_name("NAME")
-      ->check(CLI::IsMember({"usual", "last", "first", "pool", "sum"}))
+      ->check(OneOf({"usual", "last", "first", "pool", "sum"}))
       ->capture_default_str()
       ->group(as_trained);
   app.add_option("--special-tokens", a.special_tokens,
                  "Around each sequence; usual: sep ([SEP] behind it) for a "
                  "Hugging Face head, none for a SequenceDecoder")
       ->type_name("NAME")
-      ->check(CLI::IsMember({"usual", "none", "sep", "cls-sep"}))
+      ->check(OneOf({"usual", "none", "sep", "cls-sep"}))
       ->capture_default_str()
       ->group(as_trained);
   app.add_option("--pad-to", a.pad_to,

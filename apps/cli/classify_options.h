@@ -1,7 +1,8 @@
 // The options of `lcsm classify`.
 #pragma once
 
-#include <CLI/CLI.hpp>
+#include "option_parser.h"
+
 #include <cstddef>
 #include <string>
 
@@ -21,6 +22,6 @@ struct ClassifyArguments {
   bool quiet = false;
 };
 
-void AddClassifyOptions(CLI::App& app, ClassifyArguments& arguments);
+void AddClassifyOptions(App& app, ClassifyArguments& arguments);
 
 }  // namespace lcsm::cli

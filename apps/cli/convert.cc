@@ -76,9 +76,9 @@ Status Run(const Options& options) {
 
 }  // namespace
 
-void AddConvert(CLI::App& root, Commands& commands) {
+void AddConvert(App& root, Commands& commands) {
   auto options = std::make_shared<Options>();
-  CLI::App* app = root.add_subcommand(
+  App app = root.add_subcommand(
       "convert", "Turn a PyTorch checkpoint into a model folder");
   app->add_option("WEIGHTS", options->weights,
                   "A .ckpt, .pt or .bin file, or the folder that holds it")
@@ -99,7 +99,7 @@ void AddConvert(CLI::App& root, Commands& commands) {
                   "Order of the filters' channels, for Hyena order above 2 "
                   "(default: by the kind of file)")
       ->type_name("NAME")
-      ->check(CLI::IsMember({"order_slowest", "order_fastest"}));
+      ->check(OneOf({"order_slowest", "order_fastest"}));
   app->add_flag("--overwrite", options->overwrite,
                 "Replace a model that stands in DIR");
   app->add_flag("--quiet", options->quiet, "No report on stderr");

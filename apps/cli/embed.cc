@@ -299,9 +299,9 @@ std::string CheckOptions(const Options& options) {
 
 }  // namespace
 
-void AddEmbed(CLI::App& root, Commands& commands) {
+void AddEmbed(App& root, Commands& commands) {
   auto options = std::make_shared<Options>();
-  CLI::App* app = root.add_subcommand(
+  App app = root.add_subcommand(
       "embed", "Write what a model makes of sequences, as vectors");
   AddModelOption(*app, options->model);
   app->get_option("--model")->required()->description(
@@ -324,7 +324,7 @@ void AddEmbed(CLI::App& root, Commands& commands) {
                   "mean over positions, the last position, or none: a row a "
                   "base")
       ->type_name("NAME")
-      ->check(CLI::IsMember({"mean", "last", "none"}))
+      ->check(OneOf({"mean", "last", "none"}))
       ->capture_default_str();
   app->add_option("--regions", options->regions,
                   "Only these regions, each as a sequence of its own")
@@ -333,7 +333,7 @@ void AddEmbed(CLI::App& root, Commands& commands) {
                   "forward, or both: the mean of the sequence and its reverse "
                   "complement")
       ->type_name("NAME")
-      ->check(CLI::IsMember({"forward", "both"}))
+      ->check(OneOf({"forward", "both"}))
       ->capture_default_str();
   AddExecutionOptions(*app, options->execution);
   app->add_flag("--quiet", options->quiet,

@@ -337,10 +337,10 @@ int Generate(GenerateArguments arguments) {
 
 }  // namespace
 
-void AddGenerate(CLI::App& root, Commands& commands) {
+void AddGenerate(App& root, Commands& commands) {
   auto arguments = std::make_shared<GenerateArguments>();
-  CLI::App* app = root.add_subcommand(
-      "generate", "Continue a text or sequence, token by token");
+  App app = root.add_subcommand("generate",
+                                "Continue a text or sequence, token by token");
   AddGenerateOptions(*app, *arguments);
   app->footer(
       "Examples:\n"
@@ -350,8 +350,8 @@ void AddGenerate(CLI::App& root, Commands& commands) {
   AddCommand(
       commands, app,
       [arguments, app] {
-        for (const CLI::Option* option : app->get_options()) {
-          if (option->count() != 0) arguments->given.insert(option->get_name());
+        for (const std::string& name : app->given()) {
+          arguments->given.insert(name);
         }
         return CheckArguments(*arguments);
       },

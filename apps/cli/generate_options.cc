@@ -5,23 +5,23 @@
 namespace lcsm::cli {
 namespace {
 
-void AddPromptOptions(CLI::App& app, GenerateArguments& a) {
+void AddPromptOptions(App& app, GenerateArguments& a) {
   const std::string group = "What is continued";
-  CLI::Option* text =
+  Option text =
       app.add_option("--prompt", a.prompt,
                      "The text to continue (--prompt=TEXT if it starts with -)")
           ->type_name("TEXT")
           ->group(group);
-  CLI::Option* file = app.add_option("--prompt-file", a.prompt_file,
-                                     "A file with that text; - is stdin")
-                          ->type_name("FILE")
-                          ->group(group);
-  CLI::Option* tokens =
+  Option file = app.add_option("--prompt-file", a.prompt_file,
+                               "A file with that text; - is stdin")
+                    ->type_name("FILE")
+                    ->group(group);
+  Option tokens =
       app.add_option("--prompt-tokens", a.prompt_tokens,
                      "A file of whitespace-separated token ids; - is stdin")
           ->type_name("FILE")
           ->group(group);
-  CLI::Option* fasta =
+  Option fasta =
       app.add_option("--prompt-fasta", a.prompt_fasta,
                      "Continue each sequence of a FASTA file, plain or gzip; - "
                      "is stdin")
@@ -35,7 +35,7 @@ void AddPromptOptions(CLI::App& app, GenerateArguments& a) {
       ->group(group);
 }
 
-void AddEndOptions(CLI::App& app, GenerateArguments& a) {
+void AddEndOptions(App& app, GenerateArguments& a) {
   const std::string group = "When it ends";
   app.add_option("--max-new-tokens", a.max_new_tokens,
                  "Generate at most this many tokens a sample")
@@ -55,7 +55,7 @@ void AddEndOptions(CLI::App& app, GenerateArguments& a) {
       ->group(group);
 }
 
-void AddSamplingOptions(CLI::App& app, GenerateArguments& a) {
+void AddSamplingOptions(App& app, GenerateArguments& a) {
   const std::string group = "How tokens are drawn (in this order)";
   app.add_option("--temperature", a.temperature,
                  "Below 1 bolder, above 1 wilder; 0 takes the likeliest")
@@ -97,9 +97,9 @@ void AddSamplingOptions(CLI::App& app, GenerateArguments& a) {
       ->group(group);
 }
 
-void AddSessionOptions(CLI::App& app, GenerateArguments& a) {
+void AddSessionOptions(App& app, GenerateArguments& a) {
   const std::string group = "Sessions";
-  CLI::Option* save =
+  Option save =
       app.add_option("--save-session", a.save_session,
                      "Save where the run stands, at its end or at Ctrl-C, so "
                      "that --resume can go on")
@@ -118,12 +118,12 @@ void AddSessionOptions(CLI::App& app, GenerateArguments& a) {
       ->group(group);
 }
 
-void AddOutputOptions(CLI::App& app, GenerateArguments& a) {
+void AddOutputOptions(App& app, GenerateArguments& a) {
   const std::string group = "What comes out";
   app.add_option("--format", a.format,
                  "text, tokens (ids, a line a sample), fasta, jsonl")
       ->type_name("NAME")
-      ->check(CLI::IsMember({"text", "tokens", "fasta", "jsonl"}))
+      ->check(OneOf({"text", "tokens", "fasta", "jsonl"}))
       ->capture_default_str()
       ->group(group);
   app.add_flag("--logprobs", a.logprobs,
@@ -140,7 +140,7 @@ void AddOutputOptions(CLI::App& app, GenerateArguments& a) {
 
 }  // namespace
 
-void AddGenerateOptions(CLI::App& app, GenerateArguments& arguments) {
+void AddGenerateOptions(App& app, GenerateArguments& arguments) {
   AddModelOption(app, arguments.model);
   AddPromptOptions(app, arguments);
   AddEndOptions(app, arguments);

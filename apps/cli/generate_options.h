@@ -1,7 +1,8 @@
 // The options of `lcsm generate`.
 #pragma once
 
-#include <CLI/CLI.hpp>
+#include "option_parser.h"
+
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -50,7 +51,7 @@ struct GenerateArguments {
   bool quiet = false;
 };
 
-void AddGenerateOptions(CLI::App& app, GenerateArguments& arguments);
+void AddGenerateOptions(App& app, GenerateArguments& arguments);
 
 // A sentence if the options contradict each other, empty if they do not.
 std::string CheckArguments(const GenerateArguments& arguments);

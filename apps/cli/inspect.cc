@@ -166,9 +166,9 @@ Status Run(const Options& options) {
 
 }  // namespace
 
-void AddInspect(CLI::App& root, Commands& commands) {
+void AddInspect(App& root, Commands& commands) {
   auto options = std::make_shared<Options>();
-  CLI::App* app = root.add_subcommand(
+  App app = root.add_subcommand(
       "inspect", "Show what a model is and the memory it will need");
   AddModelOption(*app, options->model);
   app->add_option("--length", options->length,

@@ -104,9 +104,9 @@ Status Run(const Options& options) {
 
 }  // namespace
 
-void AddLogits(CLI::App& root, Commands& commands) {
+void AddLogits(App& root, Commands& commands) {
   auto options = std::make_shared<Options>();
-  CLI::App* app = root.add_subcommand(
+  App app = root.add_subcommand(
       "logits", "Write the logits after each of the given tokens");
   AddModelOption(*app, options->model);
   app->add_option("--tokens", options->tokens,

@@ -32,18 +32,18 @@ int Answer(const Status& status) {
   return status.ok() ? kExitOk : Fail(status);
 }
 
-int FailUsage(const CLI::App& app, const std::string& sentence) {
-  const std::string name = FullName(app);
+int FailUsage(const App& app, const std::string& sentence) {
+  const std::string name = FullName(app.parser());
   Say("{0}: {1}\nRun '{0} --help' for the options.\n", name, sentence);
   return kExitUsage;
 }
 
-void AddCommand(Commands& commands, CLI::App* app,
-                std::function<std::string()> check, std::function<int()> run) {
+void AddCommand(Commands& commands, App app, std::function<std::string()> check,
+                std::function<int()> run) {
   commands.push_back(
       {app, [app, check = std::move(check), run = std::move(run)] {
          const std::string wrong = check();
-         return wrong.empty() ? run() : FailUsage(*app, wrong);
+         return wrong.empty() ? run() : FailUsage(app, wrong);
        }});
 }
 
@@ -77,16 +77,16 @@ int Print(const std::string& text) {
 }
 
 // The innermost subcommand that was named.
-const CLI::App& Innermost(const CLI::App& app) {
+CLI::App& Innermost(CLI::App& app) {
   const auto parsed = app.get_subcommands();
   return parsed.empty() ? app : Innermost(*parsed.front());
 }
 
 // The parser's own exit codes become ours: 0 for --help and --version, else 2.
-int ExitOfParser(const CLI::App& root, const CLI::Error& error) {
-  const CLI::App& app = Innermost(root);
+int ExitOfParser(CLI::App& root, const CLI::Error& error) {
+  CLI::App& app = Innermost(root);
   if (error.get_exit_code() != 0) {
-    return FailUsage(app, UsageSentence(app, error));
+    return FailUsage(App(&app), UsageSentence(app, error));
   }
   if (dynamic_cast<const CLI::CallForVersion*>(&error) != nullptr) {
     return Print(std::string("lcsm ") + LCSM_VERSION + "\n");
@@ -127,13 +127,14 @@ std::vector<std::string> Arguments(int argc, char** argv) {
 
 int Main(int argc, char** argv) {
   InstallSignalHandlers();
-  CLI::App root(kDescription, "lcsm");
+  CLI::App parser(kDescription, "lcsm");
+  App root(&parser);
   root.footer(kFooter);
-  root.set_version_flag("--version", "");
-  root.require_subcommand(1);
+  parser.set_version_flag("--version", "");
+  root.require_subcommand();
   const auto formatter = std::make_shared<HelpFormatter>();
   formatter->column_width(26);
-  root.formatter(formatter);
+  parser.formatter(formatter);
   Commands commands;
   AddGenerate(root, commands);
   AddLogits(root, commands);
@@ -146,15 +147,15 @@ int Main(int argc, char** argv) {
   AddVariants(root, commands);
   AddBench(root, commands);
   try {
-    root.parse(Arguments(argc, argv));
+    parser.parse(Arguments(argc, argv));
   } catch (const CLI::Error& error) {
-    return ExitOfParser(root, error);
+    return ExitOfParser(parser, error);
   }
   const StatusOr<bool> listed = ApplySimdEnvironment();
   if (!listed.ok()) return Fail(listed.status());
   if (listed.value()) return kExitOk;
   for (const Command& command : commands) {
-    if (command.app->parsed()) return command.run();
+    if (command.app.parsed()) return command.run();
   }
   return kExitUsage;
 }

@@ -1,6 +1,7 @@
 #include "model_options.h"
 
 #include <fmt/format.h>
+#include <stdlib.h>
 
 #include <charconv>
 #include <cmath>
@@ -20,92 +21,86 @@
 
 namespace lcsm::cli {
 
-CLI::Validator WholeIn(uint64_t lo, uint64_t hi) {
-  return CLI::Validator(
-      [lo, hi](std::string& text) -> std::string {
-        uint64_t value = 0;
-        const char* const end = text.data() + text.size();
-        const auto [rest, error] = std::from_chars(text.data(), end, value);
-        if (error == std::errc() && rest == end && value >= lo && value <= hi) {
-          return "";
-        }
-        if (error == std::errc::result_out_of_range && rest == end) {
-          return fmt::format("{} is larger than {}", text, hi);
-        }
-        return hi == UINT64_MAX
-                   ? fmt::format("{} is not a whole number from {} up", text,
-                                 lo)
-                   : fmt::format("{} is not a whole number from {} to {}", text,
-                                 lo, hi);
-      },
-      "");
+Check WholeIn(uint64_t lo, uint64_t hi) {
+  return Check([lo, hi](std::string& text) -> std::string {
+    uint64_t value = 0;
+    const char* const end = text.data() + text.size();
+    const auto [rest, error] = std::from_chars(text.data(), end, value);
+    if (error == std::errc() && rest == end && value >= lo && value <= hi) {
+      return "";
+    }
+    if (error == std::errc::result_out_of_range && rest == end) {
+      return fmt::format("{} is larger than {}", text, hi);
+    }
+    return hi == UINT64_MAX
+               ? fmt::format("{} is not a whole number from {} up", text, lo)
+               : fmt::format("{} is not a whole number from {} to {}", text, lo,
+                             hi);
+  });
 }
 
-CLI::Validator FiniteIn(double lo, double hi, const char* description) {
-  return CLI::Validator(
-      [lo, hi, description](std::string& text) -> std::string {
-        double value = 0;
-        if (CLI::detail::lexical_cast(text, value) && std::isfinite(value) &&
-            value >= lo && value <= hi) {
-          return "";
-        }
-        return fmt::format("{} is not {}", text, description);
-      },
-      "");
+Check FiniteIn(double lo, double hi, const char* description) {
+  return Check([lo, hi, description](std::string& text) -> std::string {
+    char* end = nullptr;
+    const double value = strtod(text.c_str(), &end);
+    if (!text.empty() && *end == '\0' && std::isfinite(value) && value >= lo &&
+        value <= hi) {
+      return "";
+    }
+    return fmt::format("{} is not {}", text, description);
+  });
 }
 
 // A plan has a handful of lines.
 static constexpr size_t kMaxPlanBytes = size_t{1} << 16;
 
-void AddModelOption(CLI::App& app, ModelOption& option) {
+void AddModelOption(App& app, ModelOption& option) {
   app.add_option("--model", option.model,
                  std::string("Model folder, or the name of an installed model "
                              "(default: ") +
                      kDefaultModel + ")")
       ->type_name("DIR|NAME")
       // A script's empty variable must not mean another model.
-      ->check(CLI::Validator(
-          [](std::string& text) -> std::string {
-            return text.empty() ? "is empty, expected a folder or a name" : "";
-          },
-          ""));
+      ->check(Check([](std::string& text) -> std::string {
+        return text.empty() ? "is empty, expected a folder or a name" : "";
+      }));
   app.add_option("--weights", option.weights,
                  "The blocks' matrices in memory: f32 is exact, bf16 and int8 "
                  "round them and are faster")
       ->type_name("FORMAT")
-      ->check(CLI::IsMember({"f32", "bf16", "int8"}))
+      ->check(OneOf({"f32", "bf16", "int8"}))
       ->capture_default_str();
 }
 
-void AddExecutionOptions(CLI::App& app, ExecutionOptions& options) {
+void AddExecutionOptions(App& app, ExecutionOptions& options) {
   const std::string group = "How it is computed (never what)";
   app.add_option("--method", options.method,
                  "planned: the best for the problem; paper: binary tiling; "
                  "lazy, eager: the quadratic baselines; futurefill, gardner: "
                  "other published schemes")
       ->type_name("NAME")
-      ->check(CLI::IsMember(
-          {"planned", "paper", "lazy", "eager", "futurefill", "gardner"}))
+      ->check(
+          OneOf({"planned", "paper", "lazy", "eager", "futurefill", "gardner"}))
       ->capture_default_str()
       ->group(group);
   app.add_option("--tau", options.tau,
                  "How one tile is computed (default: hybrid, by tile size)")
       ->type_name("NAME")
-      ->check(CLI::IsMember(
+      ->check(OneOf(
           {"direct", "direct-blocked", "fft-library", "fft-fused", "hybrid"}))
       ->group(group);
   app.add_option("--schedule", options.schedule,
                  "When tiles are computed: after all layers on all threads, or "
                  "within each layer")
       ->type_name("NAME")
-      ->check(CLI::IsMember({"across-layers", "per-layer"}))
+      ->check(OneOf({"across-layers", "per-layer"}))
       ->capture_default_str()
       ->group(group);
   app.add_option("--latency", options.latency,
                  "best: least work in all; flat: nearly the same work in every "
                  "step")
       ->type_name("NAME")
-      ->check(CLI::IsMember({"best", "flat"}))
+      ->check(OneOf({"best", "flat"}))
       ->capture_default_str()
       ->group(group);
   app.add_option("--plan", options.plan_file,
@@ -116,7 +111,7 @@ void AddExecutionOptions(CLI::App& app, ExecutionOptions& options) {
                  "Bytes (or 500M, 20GiB) that the run may take; one that "
                  "cannot is refused before it starts")
       ->type_name("SIZE")
-      ->transform(CLI::AsSizeValue(false))
+      ->transform(SizeInBytes())
       ->check(WholeIn(1, UINT64_MAX))
       ->group(group);
   app.add_option("--threads", options.threads,

@@ -1,7 +1,6 @@
 // The options that several subcommands share: which model, computed how.
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -10,6 +9,7 @@
 #include "io/tokenizer.h"
 #include "kernels/dense_weights.h"
 #include "lcsm/status.h"
+#include "option_parser.h"
 #include "runtime/model.h"
 
 namespace lcsm::cli {
@@ -19,7 +19,7 @@ struct ModelOption {
   std::string model;  // Empty: the model in the box.
   std::string weights = "f32";
 };
-void AddModelOption(CLI::App& app, ModelOption& option);
+void AddModelOption(App& app, ModelOption& option);
 
 // --method, --tau, --schedule, --latency, --plan, --memory-limit, --threads.
 struct ExecutionOptions {
@@ -31,7 +31,7 @@ struct ExecutionOptions {
   size_t memory_limit = 0;  // Of the whole run, in bytes. 0: none.
   size_t threads = 0;       // 0: one for each processor.
 };
-void AddExecutionOptions(CLI::App& app, ExecutionOptions& options);
+void AddExecutionOptions(App& app, ExecutionOptions& options);
 
 // A sentence if the options contradict each other, empty if they do not.
 std::string CheckExecution(const ExecutionOptions& options);
@@ -48,9 +48,9 @@ WeightFormat ToWeightFormat(const ModelOption& option);
 StatusOr<LoadedModel> LoadNamedModel(const ModelOption& option);
 
 // A whole number written in digits alone: CLI11 reads "-1" as the largest one.
-CLI::Validator WholeIn(uint64_t lo, uint64_t hi);
-// CLI::Range lets "nan" through, since it only asks what is out of bounds.
-CLI::Validator FiniteIn(double lo, double hi, const char* description);
+Check WholeIn(uint64_t lo, uint64_t hi);
+// Not "nan", which no comparison finds out of bounds.
+Check FiniteIn(double lo, double hi, const char* description);
 
 // "1 002 048": thousands set apart.
 std::string Digits(size_t n);

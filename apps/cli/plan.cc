@@ -319,9 +319,9 @@ std::string CheckOptions(const Options& options) {
 
 }  // namespace
 
-void AddPlan(CLI::App& root, Commands& commands) {
+void AddPlan(App& root, Commands& commands) {
   auto options = std::make_shared<Options>();
-  CLI::App* app = root.add_subcommand(
+  App app = root.add_subcommand(
       "plan", "Show how convolutions will be computed, and what it costs");
   app->add_option("--model", options->model,
                   "The convolutions of this model (default: the one in the "

@@ -281,9 +281,9 @@ int Score(const ScoreArguments& arguments) {
 
 }  // namespace
 
-void AddScore(CLI::App& root, Commands& commands) {
+void AddScore(App& root, Commands& commands) {
   auto arguments = std::make_shared<ScoreArguments>();
-  CLI::App* app = root.add_subcommand(
+  App app = root.add_subcommand(
       "score", "Score sequences: log-likelihood and bits per base");
   AddScoreOptions(*app, *arguments);
   app->footer(

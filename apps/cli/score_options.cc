@@ -9,7 +9,7 @@
 namespace lcsm::cli {
 namespace {
 
-void AddInputOptions(CLI::App& app, ScoreArguments& a) {
+void AddInputOptions(App& app, ScoreArguments& a) {
   const std::string group = "What is scored";
   app.add_option("input", a.input,
                  "Sequences, plain or gzip; - is standard input")
@@ -23,7 +23,7 @@ void AddInputOptions(CLI::App& app, ScoreArguments& a) {
                  "forward, or both: the mean of the sequence and its reverse "
                  "complement")
       ->type_name("NAME")
-      ->check(CLI::IsMember({"forward", "both"}))
+      ->check(OneOf({"forward", "both"}))
       ->capture_default_str()
       ->group(group);
   app.add_option("--window", a.window,
@@ -38,7 +38,7 @@ void AddInputOptions(CLI::App& app, ScoreArguments& a) {
       ->group(group);
 }
 
-void AddOutputOptions(CLI::App& app, ScoreArguments& a) {
+void AddOutputOptions(App& app, ScoreArguments& a) {
   const std::string group = "What comes out";
   app.add_option("--output", a.output, "Where a line a sequence goes")
       ->type_name("FILE")
@@ -46,7 +46,7 @@ void AddOutputOptions(CLI::App& app, ScoreArguments& a) {
       ->group(group);
   app.add_option("--format", a.format, "tsv or jsonl")
       ->type_name("NAME")
-      ->check(CLI::IsMember({"tsv", "jsonl"}))
+      ->check(OneOf({"tsv", "jsonl"}))
       ->capture_default_str()
       ->group(group);
   app.add_option("--per-token", a.per_token,
@@ -57,7 +57,7 @@ void AddOutputOptions(CLI::App& app, ScoreArguments& a) {
                  "sum or mean: which of the two is called the score in jsonl "
                  "(TSV has both)")
       ->type_name("NAME")
-      ->check(CLI::IsMember({"sum", "mean"}))
+      ->check(OneOf({"sum", "mean"}))
       ->capture_default_str()
       ->group(group);
   app.add_flag("--comments", a.comments,
@@ -69,7 +69,7 @@ void AddOutputOptions(CLI::App& app, ScoreArguments& a) {
 
 }  // namespace
 
-void AddScoreOptions(CLI::App& app, ScoreArguments& arguments) {
+void AddScoreOptions(App& app, ScoreArguments& arguments) {
   AddModelOption(app, arguments.model);
   app.get_option("--model")->required()->description(
       "Model folder, or the name of an installed model");

@@ -1,7 +1,8 @@
 // The options of `lcsm score`.
 #pragma once
 
-#include <CLI/CLI.hpp>
+#include "option_parser.h"
+
 #include <cstddef>
 #include <string>
 
@@ -27,7 +28,7 @@ struct ScoreArguments {
   bool quiet = false;
 };
 
-void AddScoreOptions(CLI::App& app, ScoreArguments& arguments);
+void AddScoreOptions(App& app, ScoreArguments& arguments);
 
 // A sentence if the options contradict each other, empty if they do not.
 std::string CheckArguments(const ScoreArguments& arguments);

@@ -389,9 +389,9 @@ int Variants(const VariantsArguments& arguments) {
 
 }  // namespace
 
-void AddVariants(CLI::App& root, Commands& commands) {
+void AddVariants(App& root, Commands& commands) {
   auto arguments = std::make_shared<VariantsArguments>();
-  CLI::App* app = root.add_subcommand(
+  App app = root.add_subcommand(
       "variants", "Score variants: log-likelihood ratios of ALT to REF");
   AddVariantsOptions(*app, *arguments);
   app->footer(

@@ -19,7 +19,7 @@ std::optional<double> ParseNumber(std::string_view text) {
   return value;
 }
 
-void AddInputOptions(CLI::App& app, VariantsArguments& a) {
+void AddInputOptions(App& app, VariantsArguments& a) {
   const std::string group = "What is scored";
   app.add_option("--reference", a.reference,
                  "The genome, FASTA, plain or bgzip (or gzip, if it fits into "
@@ -42,29 +42,27 @@ void AddInputOptions(CLI::App& app, VariantsArguments& a) {
                  "The part of the window before the variant: middle, or a "
                  "fraction such as 7/8 or 0.875")
       ->type_name("FRACTION")
-      ->check(CLI::Validator(
-          [](std::string& text) -> std::string {
-            return ParsePlace(text)
-                       ? ""
-                       : text +
-                             " is not middle or a fraction from 0 to below "
-                             "1";
-          },
-          ""))
+      ->check(Check([](std::string& text) -> std::string {
+        return ParsePlace(text)
+                   ? ""
+                   : text +
+                         " is not middle or a fraction from 0 to below "
+                         "1";
+      }))
       ->capture_default_str()
       ->group(group);
   app.add_option("--strand", a.strand,
                  "forward, or both: the mean of the window and of that on the "
                  "reverse strand")
       ->type_name("NAME")
-      ->check(CLI::IsMember({"forward", "both"}))
+      ->check(OneOf({"forward", "both"}))
       ->capture_default_str()
       ->group(group);
   app.add_option("--on-mismatch", a.on_mismatch,
                  "A variant that does not fit the genome: error, or skip it "
                  "and count")
       ->type_name("NAME")
-      ->check(CLI::IsMember({"error", "skip"}))
+      ->check(OneOf({"error", "skip"}))
       ->capture_default_str()
       ->group(group);
   app.add_flag("--save-index", a.save_index,
@@ -72,7 +70,7 @@ void AddInputOptions(CLI::App& app, VariantsArguments& a) {
       ->group(group);
 }
 
-void AddOutputOptions(CLI::App& app, VariantsArguments& a) {
+void AddOutputOptions(App& app, VariantsArguments& a) {
   const std::string group = "What comes out";
   app.add_option("--output", a.output, "Where a line an allele goes")
       ->type_name("FILE")
@@ -81,7 +79,7 @@ void AddOutputOptions(CLI::App& app, VariantsArguments& a) {
   app.add_option("--format", a.format,
                  "tsv, or vcf: the input with scores among its INFO")
       ->type_name("NAME")
-      ->check(CLI::IsMember({"tsv", "vcf"}))
+      ->check(OneOf({"tsv", "vcf"}))
       ->capture_default_str()
       ->group(group);
   app.add_flag("--comments", a.comments,
@@ -96,7 +94,7 @@ void AddOutputOptions(CLI::App& app, VariantsArguments& a) {
 
 }  // namespace
 
-void AddVariantsOptions(CLI::App& app, VariantsArguments& arguments) {
+void AddVariantsOptions(App& app, VariantsArguments& arguments) {
   AddModelOption(app, arguments.model);
   app.get_option("--model")->required()->description(
       "Model folder, or the name of an installed model");

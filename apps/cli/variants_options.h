@@ -1,7 +1,8 @@
 // The options of `lcsm variants`.
 #pragma once
 
-#include <CLI/CLI.hpp>
+#include "option_parser.h"
+
 #include <optional>
 #include <string>
 
@@ -26,7 +27,7 @@ struct VariantsArguments {
   bool quiet = false;
 };
 
-void AddVariantsOptions(CLI::App& app, VariantsArguments& arguments);
+void AddVariantsOptions(App& app, VariantsArguments& arguments);
 // A sentence if the options contradict each other, empty if they do not.
 std::string CheckArguments(const VariantsArguments& arguments);
 
