@@ -23,12 +23,12 @@ long InvoluntarySwitches() {
 }  // namespace
 
 StatusOr<LatencyResult> RunLatency(
-    const Model& model, size_t length, const conv::PlanOptions& plan,
-    ThreadPool& pool, const std::function<bool(double)>& progress) {
+    const Model& model, const PrepareOptions& prepare, ThreadPool& pool,
+    const std::function<bool(double)>& progress) {
+  const size_t length = prepare.horizon;
   LatencyResult result;
-  LCSM_ASSIGN_OR_RETURN(
-      const std::shared_ptr<const PreparedModel> prepared,
-      model.Prepare({.horizon = length, .plan = plan}, pool, nullptr));
+  LCSM_ASSIGN_OR_RETURN(const std::shared_ptr<const PreparedModel> prepared,
+                        model.Prepare(prepare, pool, nullptr));
   result.plan = prepared->plan().Print();
   LCSM_ASSIGN_OR_RETURN(const std::unique_ptr<ModelState> state,
                         prepared->NewState(pool));

@@ -8,7 +8,6 @@
 
 #include "base/thread_pool.h"
 #include "bench/model_bench.h"
-#include "conv/plan.h"
 #include "lcsm/status.h"
 #include "runtime/model.h"
 
@@ -29,10 +28,11 @@ struct LatencyResult {
   std::vector<LatencyStretch> stretches;
 };
 
-// Decodes `length` random tokens from an empty context. `progress` is told the
-// share done and answers false to stop (kCancelled).
-StatusOr<LatencyResult> RunLatency(const Model& model, size_t length,
-                                   const conv::PlanOptions& plan,
+// Decodes `prepare.horizon` random tokens from an empty context. `progress` is
+// told the share done and answers false to stop (kCancelled). Errors: those of
+// Model::Prepare.
+StatusOr<LatencyResult> RunLatency(const Model& model,
+                                   const PrepareOptions& prepare,
                                    ThreadPool& pool,
                                    const std::function<bool(double)>& progress);
 

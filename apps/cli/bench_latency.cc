@@ -103,11 +103,10 @@ Status Run(const Options& options) {
     Progress bar(execution.latency, false);
     LCSM_ASSIGN_OR_RETURN(
         const bench::LatencyResult result,
-        bench::RunLatency(*model, options.length, prepare.plan, pool,
-                          [&bar](double done) {
-                            bar.Update(done);
-                            return !Interrupted();
-                          }));
+        bench::RunLatency(*model, prepare, pool, [&bar](double done) {
+          bar.Update(done);
+          return !Interrupted();
+        }));
     bar.Finish();
     table += fmt::format(
         "{:<6} {:>9.4f} {:>9.4f} {:>9.4f} {:>9.4f} {:>9.4f} {:>11} {:>11.0f}"
@@ -160,6 +159,12 @@ void AddLatencyBench(App& root, Commands& commands) {
       ->delimiter(',')
       ->check(OneOf({"best", "flat"}))
       ->capture_default_str();
+  app->add_option("--memory-limit", options->execution.memory_limit,
+                  "Bytes (or 500M, 20GiB) that weights, filters and the "
+                  "session may take (default: any)")
+      ->type_name("SIZE")
+      ->transform(SizeInBytes())
+      ->check(WholeIn(1, UINT64_MAX));
   app->add_option("--json", options->json_file, "write the results to FILE")
       ->type_name("FILE");
   app->add_option("--svg", options->svg_file, "draw the curves into FILE")

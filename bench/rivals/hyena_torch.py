@@ -146,6 +146,10 @@ def write_tokens(folder, length):
 
 def products(args):
     """GFLOP/s of the model's matrix products: the libraries' own on 4 096 tokens, lcsm's on 96 at a time."""
+    # NumPy's library reads its number of threads once, when it is loaded.
+    if os.environ.get("OPENBLAS_NUM_THREADS") != str(args.threads):
+        os.environ["OPENBLAS_NUM_THREADS"] = str(args.threads)
+        os.execv(sys.executable, [sys.executable] + sys.argv)
     import torch
     torch.set_num_threads(args.threads)
     rows = {}
@@ -166,7 +170,8 @@ def products(args):
                     calls += 1
                 seconds = (time.perf_counter() - start) / calls
                 row.setdefault(name, []).append(2e-9 * 4096 * columns * width / seconds)
-    print(torch.__config__.show().replace("\n", "; "))
+    blas = next((line for line in torch.__config__.show().split("\n") if "Math Kernel" in line), "").strip(" -")
+    print(f"PyTorch {torch.__version__} ({blas}), NumPy {np.__version__}, {args.threads} threads")
     for (columns, width), row in rows.items():
         for name, values in row.items():
             values.sort()

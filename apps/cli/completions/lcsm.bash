@@ -99,7 +99,7 @@ _lcsm() {
         tiles) COMPREPLY=($(compgen -W "--max-block --repeats --json --help" -- "$cur")) ;;
         model) COMPREPLY=($(compgen -W "--model --weights --shape --at --steps --rounds --history --json --help
           $execution" -- "$cur")) ;;
-        latency) COMPREPLY=($(compgen -W "--model --weights --shape --length --latencies --threads --json --svg --help" -- "$cur")) ;;
+        latency) COMPREPLY=($(compgen -W "--model --weights --shape --length --latencies --memory-limit --threads --json --svg --help" -- "$cur")) ;;
         paper) COMPREPLY=($(compgen -W "--setting --layers --width --batch --lengths --methods --taus
           --schedules --threads --memory --repeats --whole --quick --json --svg --help" -- "$cur")) ;;
         relaxed) COMPREPLY=($(compgen -W "--channels --batch --mixers --lengths --method --tau --threads
