@@ -282,7 +282,16 @@ Status EvaluateHyenaLayerFilter(const HyenaWeights& weights, size_t layer,
                                 conv::FilterBank& bank) {
   LCSM_ASSIGN_OR_RETURN(std::vector<Scratch> scratch,
                         MakeScratches(weights.config(), pool.NumThreads()));
-  return EvaluateLayer(weights, layer, 0, pool, progress, scratch, bank);
+  LCSM_RETURN_IF_ERROR(
+      EvaluateLayer(weights, layer, 0, pool, progress, scratch, bank));
+  // 24 MB a layer of a million positions, which would all be kept to the end.
+  const HyenaFilterWeights& filter = weights.layers()[layer].filter;
+  const size_t lags = bank.taps();
+  if (filter.z != nullptr) {
+    weights.source().DropPages(filter.z, lags * weights.config().features);
+  }
+  if (filter.t != nullptr) weights.source().DropPages(filter.t, lags);
+  return OkStatus();
 }
 
 Status EvaluateHyenaFilterRows(const HyenaConfig& config,

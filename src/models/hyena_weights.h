@@ -80,6 +80,10 @@ class TensorSource {
   // Tells that nobody will read a tensor again that was handed out: its memory
   // may go where it is a copy, and its pages where it is mapped.
   virtual void Release(const float* data, size_t elements) {}
+  // Tells that nobody will read these elements soon: pages that hold nothing
+  // else leave our memory if the file has them. The elements stay as they are,
+  // also for those who read them meanwhile.
+  virtual void DropPages(const float* data, size_t elements) const {}
   // Not ok once what was handed out is no longer what it was.
   virtual Status CheckIntact() const = 0;
   virtual std::vector<std::string> Unused() const = 0;

@@ -109,8 +109,14 @@ class FileSource : public TensorSource {
         return;
       }
     }
-    // Whole pages inside leave our memory; who reads them again after all gets
-    // them from the file.
+    DropPages(data, elements);
+  }
+
+  void DropPages(const float* data, size_t elements) const override {
+    for (const FloatBuffer& copy : copies_) {
+      if (copy.data() <= data && data < copy.data() + copy.size()) return;
+    }
+    // Whole pages inside; who reads them again gets them from the file.
     const uintptr_t page = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
     const uintptr_t begin =
         (reinterpret_cast<uintptr_t>(data) + page - 1) / page * page;
