@@ -67,7 +67,7 @@ asan:
 	@tools/install-deps.sh build test
 	@$(CONFIGURE) asan
 	@$(BUILD) asan $(if $(filter unit,$(ASAN)),--target unit_tests)
-	@$(OWNED) ctest --preset asan -j $(JOBS) -L '$(if $(filter unit,$(ASAN)),unit,unit|cli)' $(CTEST_FLAGS)
+	@$(OWNED) ctest --preset asan -j $(JOBS) -L '$(if $(filter unit,$(ASAN)),unit,unit|bench|cli)' $(CTEST_FLAGS)
 
 # What is threaded; the other tests would only take time. Threads do the same on every SIMD target, so the slowest are left out, and what only computes.
 tsan:

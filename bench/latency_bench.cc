@@ -23,8 +23,8 @@ long InvoluntarySwitches() {
 }  // namespace
 
 StatusOr<LatencyResult> RunLatency(
-    const Model& model, const PrepareOptions& prepare, ThreadPool& pool,
-    const std::function<bool(double)>& progress) {
+    const Model& model, const PrepareOptions& prepare, bool skip_mixers,
+    ThreadPool& pool, const std::function<bool(double)>& progress) {
   const size_t length = prepare.horizon;
   LatencyResult result;
   LCSM_ASSIGN_OR_RETURN(const std::shared_ptr<const PreparedModel> prepared,
@@ -32,6 +32,7 @@ StatusOr<LatencyResult> RunLatency(
   result.plan = prepared->plan().Print();
   LCSM_ASSIGN_OR_RETURN(const std::unique_ptr<ModelState> state,
                         prepared->NewState(pool));
+  state->SkipMixers(skip_mixers);
   std::mt19937 rng(7);
   std::vector<float> logits(model.info().padded_vocab);
   std::vector<double> ms(length), kept;

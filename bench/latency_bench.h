@@ -28,12 +28,13 @@ struct LatencyResult {
   std::vector<LatencyStretch> stretches;
 };
 
-// Decodes `prepare.horizon` random tokens from an empty context. `progress` is
-// told the share done and answers false to stop (kCancelled). Errors: those of
-// Model::Prepare.
+// Decodes `prepare.horizon` random tokens from an empty context. With
+// `skip_mixers` the long convolutions are left out: what steps take without
+// them, and how even this machine lets them be. `progress` is told the share
+// done and answers false to stop (kCancelled). Errors: those of Model::Prepare.
 StatusOr<LatencyResult> RunLatency(const Model& model,
                                    const PrepareOptions& prepare,
-                                   ThreadPool& pool,
+                                   bool skip_mixers, ThreadPool& pool,
                                    const std::function<bool(double)>& progress);
 
 }  // namespace lcsm::bench

@@ -224,6 +224,17 @@ TEST(AllocationTest, DecodeStepsAllocateNothing) {
               }),
               0u)
         << (*prepared)->plan().Print();
+    state->Reset();
+    const auto batch = state->Spread(3).value();
+    logits.resize(3 * logits.size());
+    const int32_t tokens[] = {7, 8, 9};
+    EXPECT_EQ(CountAllocations([&] {
+                for (size_t t = 0; t < prepare.horizon; ++t) {
+                  batch->Step(tokens, logits.data());
+                }
+              }),
+              0u)
+        << (*prepared)->plan().Print();
   }
 }
 

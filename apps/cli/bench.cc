@@ -18,6 +18,7 @@
 
 #include "base/cpu_info.h"
 #include "base/thread_pool.h"
+#include "bench_batch.h"
 #include "bench_contract.h"
 #include "bench_latency.h"
 #include "bench_paper.h"
@@ -488,6 +489,7 @@ void AddBench(App& root, Commands& commands) {
   AddModel(*app, commands);
   AddLatencyBench(*app, commands);
   AddBenchPrefill(*app, commands);
+  AddBenchBatch(*app, commands);
   AddPool(*app, commands);
   AddBenchPaper(*app, commands);
   AddBenchRelaxed(*app, commands);

@@ -13,10 +13,10 @@
 #include "bench/latency_bench.h"
 #include "bench/machine.h"
 #include "bench/svg_plot.h"
+#include "bench_subject.h"
 #include "interrupt.h"
 #include "io/atomic_file.h"
 #include "model_options.h"
-#include "models/hyena_synthetic.h"
 #include "output.h"
 #include "progress.h"
 #include "terminal.h"
@@ -26,10 +26,13 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
+// Instead of a latency: no long convolutions.
+constexpr char kNone[] = "none";
+
 struct Options {
-  ModelOption model;
+  BenchSubject subject;
   ExecutionOptions execution;
-  std::string shape, json_file, svg_file;
+  std::string json_file, svg_file;
   std::vector<std::string> latencies = {"best", "flat"};
   size_t length = 8192;
 };
@@ -69,16 +72,8 @@ void AddCurves(const std::string& latency, int colour,
 }
 
 Status Run(const Options& options) {
-  std::shared_ptr<const Model> model;
-  if (options.shape.empty()) {
-    LCSM_ASSIGN_OR_RETURN(const LoadedModel loaded,
-                          LoadNamedModel(options.model));
-    model = loaded.model;
-  } else {
-    LCSM_ASSIGN_OR_RETURN(
-        model,
-        MakeSyntheticModel(options.shape, 1, ToWeightFormat(options.model)));
-  }
+  LCSM_ASSIGN_OR_RETURN(const std::shared_ptr<const Model> model,
+                        LoadBenchSubject(options.subject));
   ThreadPool pool(options.execution.threads);
   bench::Chart chart;
   chart.title = "Milliseconds per token along the sequence";
@@ -96,32 +91,37 @@ Status Run(const Options& options) {
       "{:<6} {:>9} {:>9} {:>9} {:>9} {:>9} {:>11} {:>11}\n", "", "mean ms",
       "p50", "p99", "p99.9", "max", "interrupted", "tokens/s");
   for (size_t k = 0; k < options.latencies.size(); ++k) {
+    const std::string& latency = options.latencies[k];
+    const bool skip_mixers = latency == kNone;
     ExecutionOptions execution = options.execution;
-    execution.latency = options.latencies[k];
+    execution.latency = skip_mixers ? "best" : latency;
     LCSM_ASSIGN_OR_RETURN(const PrepareOptions prepare,
                           ToPrepareOptions(execution, options.length));
-    Progress bar(execution.latency, false);
-    LCSM_ASSIGN_OR_RETURN(
-        const bench::LatencyResult result,
-        bench::RunLatency(*model, prepare, pool, [&bar](double done) {
-          bar.Update(done);
-          return !Interrupted();
-        }));
+    Progress bar(latency, false);
+    LCSM_ASSIGN_OR_RETURN(const bench::LatencyResult result,
+                          bench::RunLatency(*model, prepare, skip_mixers, pool,
+                                            [&bar](double done) {
+                                              bar.Update(done);
+                                              return !Interrupted();
+                                            }));
     bar.Finish();
     table += fmt::format(
         "{:<6} {:>9.4f} {:>9.4f} {:>9.4f} {:>9.4f} {:>9.4f} {:>11} {:>11.0f}"
         "\n       {}\n",
-        execution.latency, result.step_ms.mean, result.step_ms.p50,
-        result.step_ms.p99, result.step_ms.p99_9, result.step_ms.max,
-        result.interrupted, result.tokens_per_second, result.plan);
-    results.push_back(ResultJson(execution.latency, result));
-    AddCurves(execution.latency, static_cast<int>(k + 1), result, chart);
+        latency, result.step_ms.mean, result.step_ms.p50, result.step_ms.p99,
+        result.step_ms.p99_9, result.step_ms.max, result.interrupted,
+        result.tokens_per_second,
+        skip_mixers ? "the same steps with long convolutions left out"
+                    : result.plan);
+    results.push_back(ResultJson(latency, result));
+    AddCurves(skip_mixers ? "without mixers" : latency, static_cast<int>(k + 1),
+              result, chart);
   }
   chart.note = fmt::format(
       "{}, {} positions, {} threads; medians and slowest steps of {} stretches "
       "each; steps that met an involuntary context switch left out",
-      options.shape.empty() ? model->info().name : options.shape,
-      options.length, pool.NumThreads(), std::min<size_t>(256, options.length));
+      SubjectName(options.subject, *model), options.length, pool.NumThreads(),
+      std::min<size_t>(256, options.length));
   const Json json = {{"machine", bench::MachineJson()},
                      {"model", model->info().name},
                      {"length", options.length},
@@ -146,18 +146,16 @@ void AddLatencyBench(App& root, Commands& commands) {
   auto options = std::make_shared<Options>();
   App app = root.add_subcommand(
       "latency", "Every step of a whole run: how even the time per token is");
-  AddModelOption(*app, options->model);
-  app->add_option("--shape", options->shape,
-                  "instead of a model, random weights in a published shape, "
-                  "e.g. hyenadna-large-1m")
-      ->type_name("NAME");
+  AddBenchSubject(*app, options->subject);
   app->add_option("--length", options->length, "positions of the run")
       ->type_name("L")
       ->check(WholeIn(1, UINT64_MAX))
       ->capture_default_str();
-  app->add_option("--latencies", options->latencies, "of best, flat")
+  app->add_option("--latencies", options->latencies,
+                  "of best, flat, none (long convolutions left out: what is "
+                  "left, and how even this machine is)")
       ->delimiter(',')
-      ->check(OneOf({"best", "flat"}))
+      ->check(OneOf({"best", "flat", kNone}))
       ->capture_default_str();
   app->add_option("--memory-limit", options->execution.memory_limit,
                   "Bytes (or 500M, 20GiB) that weights, filters and the "

@@ -12,10 +12,9 @@
 #include "base/thread_pool.h"
 #include "bench/machine.h"
 #include "bench/prefill_bench.h"
+#include "bench_subject.h"
 #include "interrupt.h"
 #include "io/atomic_file.h"
-#include "model_options.h"
-#include "models/hyena_synthetic.h"
 #include "output.h"
 #include "progress.h"
 
@@ -25,8 +24,8 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 struct Options {
-  ModelOption model;
-  std::string shape, json_file;
+  BenchSubject subject;
+  std::string json_file;
   std::vector<size_t> lengths = {1024, 8192};
   size_t following = 0, repeats = 3, threads = 0, memory_limit = 0;
   bool no_logits = false;
@@ -51,16 +50,8 @@ StatusOr<std::string> MatrixTable(const ModelInfo& info, ThreadPool& pool,
 }
 
 Status Run(const Options& options) {
-  std::shared_ptr<const Model> model;
-  if (options.shape.empty()) {
-    LCSM_ASSIGN_OR_RETURN(const LoadedModel loaded,
-                          LoadNamedModel(options.model));
-    model = loaded.model;
-  } else {
-    LCSM_ASSIGN_OR_RETURN(
-        model,
-        MakeSyntheticModel(options.shape, 1, ToWeightFormat(options.model)));
-  }
+  LCSM_ASSIGN_OR_RETURN(const std::shared_ptr<const Model> model,
+                        LoadBenchSubject(options.subject));
   ThreadPool pool(options.threads);
   std::string table =
       fmt::format("{:>9} {:>10} {:>9} {:>9} {:>8} {:>7} {:>9} {:>10}\n",
@@ -99,12 +90,11 @@ Status Run(const Options& options) {
                        {"matrix_gflops", result.matrix_gflops},
                        {"peak_rss_bytes", result.peak_rss_bytes}});
   }
-  const Json json = {
-      {"machine", bench::MachineJson()},
-      {"model", options.shape.empty() ? model->info().name : options.shape},
-      {"threads", pool.NumThreads()},
-      {"matrices", matrices},
-      {"results", results}};
+  const Json json = {{"machine", bench::MachineJson()},
+                     {"model", SubjectName(options.subject, *model)},
+                     {"threads", pool.NumThreads()},
+                     {"matrices", matrices},
+                     {"results", results}};
   if (!options.json_file.empty()) {
     LCSM_RETURN_IF_ERROR(
         io::WriteFileAtomically(options.json_file, json.dump(1) + "\n"));
@@ -122,11 +112,7 @@ void AddBenchPrefill(App& root, Commands& commands) {
   auto options = std::make_shared<Options>();
   App app = root.add_subcommand(
       "prefill", "Known tokens through a whole model, layer by layer");
-  AddModelOption(*app, options->model);
-  app->add_option("--shape", options->shape,
-                  "instead of a model, random weights in a published shape, "
-                  "e.g. hyenadna-large-1m")
-      ->type_name("NAME");
+  AddBenchSubject(*app, options->subject);
   app->add_option("--lengths", options->lengths, "tokens of each case")
       ->delimiter(',')
       ->check(WholeIn(1, UINT64_MAX))

@@ -12,6 +12,7 @@
 #include "conv/tuning.h"
 #include "memory_rows.h"
 #include "model_options.h"
+#include "sample_batch.h"
 
 namespace lcsm::cli {
 namespace {
@@ -80,7 +81,7 @@ std::string Duration(double seconds) {
 }  // namespace
 
 StatusOr<std::string> DryRun(const Model& model, const PrepareOptions& prepare,
-                             size_t samples) {
+                             size_t samples, size_t batch) {
   LCSM_ASSIGN_OR_RETURN(const ModelMemory memory,
                         model.EstimateMemory(prepare, prepare.plan.threads));
   std::string text = Table(
@@ -88,16 +89,24 @@ StatusOr<std::string> DryRun(const Model& model, const PrepareOptions& prepare,
                   Count(prepare.plan.threads, "thread")),
       MemoryRows(memory));
   text += fmt::format("\nplan: {}\n", memory.plan.Print());
+  LCSM_ASSIGN_OR_RETURN(const size_t at_once,
+                        SamplesAtOnce(model, prepare, samples, batch));
+  if (at_once > 1) {
+    text += fmt::format(
+        "samples: {} side by side, {} more; times are those of one after "
+        "another\n",
+        at_once, HumanBytes(at_once * SampleBytes(memory)));
+  }
   LCSM_ASSIGN_OR_RETURN(const double blocks, BlocksSeconds(model, prepare));
   const size_t steps = std::min(prepare.steps, prepare.horizon);
   const double positions = static_cast<double>(steps * samples);
   if (const size_t known = prepare.horizon - steps; known != 0) {
     LCSM_ASSIGN_OR_RETURN(const double seconds,
                           KnownSeconds(model, prepare, known));
-    text +=
-        fmt::format("prompt: about {} for {}, and filters\n",
-                    Duration(seconds * static_cast<double>(known * samples)),
-                    Count(known, "known token"));
+    const size_t times = at_once > 1 ? 1 : samples;
+    text += fmt::format("prompt: about {} for {}, and filters\n",
+                        Duration(seconds * static_cast<double>(known * times)),
+                        Count(known, "known token"));
   }
   const conv::TileCosts* const costs =
       prepare.plan.tuning != nullptr

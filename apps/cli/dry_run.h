@@ -10,8 +10,9 @@ namespace lcsm::cli {
 
 // Bytes of a run over prepare.horizon positions, and seconds: of the mixers as
 // tuning foretells them (without tuning there is none), of everything else as
-// a few steps without mixers show here and now. `samples` such runs.
+// a few steps without mixers show here and now. `samples` such runs, at most
+// `batch` side by side.
 StatusOr<std::string> DryRun(const Model& model, const PrepareOptions& prepare,
-                             size_t samples);
+                             size_t samples, size_t batch);
 
 }  // namespace lcsm::cli

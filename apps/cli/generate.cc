@@ -23,6 +23,7 @@
 #include "prompt.h"
 #include "runtime/generator.h"
 #include "runtime/session_file.h"
+#include "sample_batch.h"
 #include "sample_writer.h"
 #include "stats.h"
 #include "terminal.h"
@@ -54,6 +55,7 @@ struct Setup {
   std::shared_ptr<const PreparedModel> prepared;
   std::unique_ptr<ModelState> state;
   std::unique_ptr<Generator> generator;
+  size_t at_once = 1;  // Samples side by side.
   double load_seconds = 0, prepare_seconds = 0;
 };
 
@@ -99,6 +101,9 @@ Status PrepareToRun(const GenerateArguments& arguments, Setup* setup) {
   LCSM_ASSIGN_OR_RETURN(setup->generator,
                         Generator::Create(*setup->loaded.model, *setup->state,
                                           setup->tokenizer.get(), options));
+  LCSM_ASSIGN_OR_RETURN(setup->at_once,
+                        SamplesAtOnce(*setup->loaded.model, prepare,
+                                      arguments.num_samples, arguments.batch));
   setup->prepare_seconds = SecondsSince(start);
   return OkStatus();
 }
@@ -108,9 +113,9 @@ Status TellOnly(const GenerateArguments& arguments, const Setup& setup,
                 Output& out) {
   LCSM_ASSIGN_OR_RETURN(const PrepareOptions prepare,
                         ToPrepare(arguments, setup));
-  LCSM_ASSIGN_OR_RETURN(
-      const std::string text,
-      DryRun(*setup.loaded.model, prepare, arguments.num_samples));
+  LCSM_ASSIGN_OR_RETURN(const std::string text,
+                        DryRun(*setup.loaded.model, prepare,
+                               arguments.num_samples, arguments.batch));
   LCSM_RETURN_IF_ERROR(out.Write(text));
   return out.Flush();
 }
@@ -187,7 +192,8 @@ class Run {
         bar_("generating", arguments.quiet || out.is_terminal()) {}
 
   Status All() {
-    for (size_t k = 0; k < arguments_.num_samples; ++k) {
+    if (setup_.at_once > 1) LCSM_RETURN_IF_ERROR(SideBySide());
+    for (size_t k = 0; setup_.at_once == 1 && k < arguments_.num_samples; ++k) {
       if (Interrupted() || out_.reader_gone()) break;
       if (k > 0) setup_.state->Reset();
       LCSM_RETURN_IF_ERROR(One(k));
@@ -201,6 +207,29 @@ class Run {
   const std::string& finish() const { return finish_; }
 
  private:
+  Status SideBySide() {
+    Progress prefill("reading the prompt", arguments_.quiet);
+    SampleBatchHooks hooks;
+    hooks.on_prefill = [&prefill](double done) { prefill.Update(done); };
+    hooks.on_token = [this] {
+      ++tokens_;
+      if (bar_.Due()) ShowProgress();
+    };
+    hooks.on_begin = [&](size_t k) {
+      prefill.Finish();
+      echo_.Prompt(setup_.prompt.text, k, arguments_.num_samples);
+    };
+    hooks.stop = [this] { return Interrupted() || out_.reader_gone(); };
+    LCSM_ASSIGN_OR_RETURN(const SampleBatchResult result,
+                          WriteSamples(*setup_.generator, setup_.prompt.ids, 0,
+                                       arguments_.num_samples, setup_.at_once,
+                                       hooks, *setup_.writer, out_));
+    prefill.Finish();
+    samples_ = result.samples;
+    finish_ = result.finish;
+    return OkStatus();
+  }
+
   Status One(size_t k) {
     Progress prefill("reading the prompt", arguments_.quiet);
     bool first = true;

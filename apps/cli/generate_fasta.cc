@@ -16,6 +16,7 @@
 #include "progress.h"
 #include "runtime/known_tokens.h"
 #include "runtime/variants.h"
+#include "sample_batch.h"
 #include "sequence_input.h"
 #include "stopwatch.h"
 #include "terminal.h"
@@ -40,7 +41,12 @@ class Run {
 
  private:
   Status Record(const Sequence& sequence);
+  // One sample of a record, or all of them.
   Status Sample(Generator& generator, size_t k);
+  Status Samples(Generator& generator, ModelState& state);
+  uint64_t Stream(size_t k) const {
+    return (static_cast<uint64_t>(records_) << kRecordShift) | k;
+  }
   bool Ends() const { return Interrupted() || out_.reader_gone(); }
   void ShowProgress();
 
@@ -52,6 +58,7 @@ class Run {
   NucleotideIds ids_;
   RunSettings settings_;
   GenerateOptions options_;
+  PrepareOptions prepare_;  // But for a record's horizon.
   std::unique_ptr<SampleWriter> writer_;
   std::unique_ptr<SequenceInput> input_;
   std::optional<KnownTokenStates> states_;
@@ -93,6 +100,7 @@ Status Run::Prepare() {
   LCSM_ASSIGN_OR_RETURN(input_,
                         SequenceInput::Open(*arguments_.prompt_fasta, "", check,
                                             arguments_.quiet));
+  prepare_ = prepare;
   states_.emplace(*loaded_.model, pool_, std::move(prepare),
                   [](double) { return !Interrupted(); });
   return OkStatus();
@@ -129,9 +137,8 @@ Status Run::Sample(Generator& generator, size_t k) {
   hooks.on_text = [&](std::string_view text) {
     return checked(writer_->Text(text));
   };
-  const uint64_t stream = (static_cast<uint64_t>(records_) << kRecordShift) | k;
   LCSM_ASSIGN_OR_RETURN(GeneratedSample sample,
-                        generator.Run(prompt_, stream, hooks));
+                        generator.Run(prompt_, Stream(k), hooks));
   figures_.finish_reason = Name(sample.finish);
   // Cut off before its first token: no sample at all. One that ended so by
   // itself (a stop text at once) is a whole, empty one.
@@ -147,6 +154,37 @@ Status Run::Sample(Generator& generator, size_t k) {
   return writer_->End(record);
 }
 
+Status Run::Samples(Generator& generator, ModelState& state) {
+  PrepareOptions prepare = prepare_;
+  prepare.horizon = prompt_.size() + arguments_.max_new_tokens - 1;
+  LCSM_ASSIGN_OR_RETURN(
+      const size_t at_once,
+      SamplesAtOnce(*loaded_.model, prepare, arguments_.num_samples,
+                    arguments_.batch));
+  if (at_once == 1) {
+    for (size_t k = 0; k < arguments_.num_samples && !Ends(); ++k) {
+      if (k > 0) state.Reset();
+      LCSM_RETURN_IF_ERROR(Sample(generator, k));
+    }
+    return OkStatus();
+  }
+  SampleBatchHooks hooks;
+  hooks.on_prefill = [this](double) { ShowProgress(); };
+  hooks.on_token = [this] {
+    ++figures_.tokens;
+    ShowProgress();
+  };
+  hooks.on_begin = [](size_t) {};
+  hooks.stop = [this] { return Ends(); };
+  LCSM_ASSIGN_OR_RETURN(
+      const SampleBatchResult result,
+      WriteSamples(generator, prompt_, Stream(0), arguments_.num_samples,
+                   at_once, hooks, *writer_, out_));
+  figures_.samples += result.samples;
+  figures_.finish_reason = result.finish;
+  return OkStatus();
+}
+
 Status Run::Record(const Sequence& sequence) {
   prompt_.resize(sequence.bases.size());
   ids_.Encode(sequence.bases, prompt_);
@@ -159,10 +197,7 @@ Status Run::Record(const Sequence& sequence) {
       const std::unique_ptr<Generator> generator,
       Generator::Create(*loaded_.model, *state, tokenizer_.get(), options_));
   writer_->SetPrompt(sequence.id, sequence.bases);
-  for (size_t k = 0; k < arguments_.num_samples && !Ends(); ++k) {
-    if (k > 0) state->Reset();
-    LCSM_RETURN_IF_ERROR(Sample(*generator, k));
-  }
+  LCSM_RETURN_IF_ERROR(Samples(*generator, *state));
   AddFigures(generator->figures(), &figures_);
   figures_.plan = states_->prepared().plan().Print();
   figures_.prompt_tokens += prompt_.size();

@@ -90,9 +90,16 @@ void AddSamplingOptions(App& app, GenerateArguments& a) {
       ->type_name("TEXT")
       ->group(group);
   app.add_option("--num-samples", a.num_samples,
-                 "Samples to generate, one after another")
+                 "Samples to generate, written one after another")
       ->type_name("N")
       ->check(WholeIn(1, uint64_t{1} << 32))
+      ->capture_default_str()
+      ->group(group);
+  app.add_option("--batch", a.batch,
+                 "Samples computed side by side, less if memory is short; the "
+                 "tokens are the same")
+      ->type_name("N")
+      ->check(WholeIn(1, 1024))
       ->capture_default_str()
       ->group(group);
 }

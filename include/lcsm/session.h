@@ -13,6 +13,7 @@
 #include <memory>
 #include <span>
 #include <string_view>
+#include <vector>
 
 #include "lcsm/model.h"
 #include "lcsm/options.h"
@@ -55,6 +56,19 @@ class Session {
                                 const GenerateOptions& options);
   StatusOr<Generation> Generate(std::string_view prompt,
                                 const GenerateOptions& options);
+
+  // Samples of one prompt, side by side: `count` of them, numbered from
+  // options.sampling.sample on, each of which is what Generate gives for its
+  // number. All take about as long as the longest and hold as much memory as
+  // `count` forks while they run. The session stands behind the prompt
+  // afterwards. options.on_text is told the first sample's text, and its wish
+  // to stop ends all. Errors: those of Generate; a count of 0; memory.
+  StatusOr<std::vector<Generation>> Samples(std::span<const int32_t> prompt,
+                                            size_t count,
+                                            const GenerateOptions& options);
+  StatusOr<std::vector<Generation>> Samples(std::string_view prompt,
+                                            size_t count,
+                                            const GenerateOptions& options);
 
   // Another session at the same position with the same past, independent from
   // now on but for the threads: a session and its forks may not run at the same

@@ -292,6 +292,48 @@ TEST(SessionFacade, LongPromptsLayerByLayer) {
   }
 }
 
+TEST(SessionFacade, SamplesAreGenerationsSideBySide) {
+  const auto model = lcsm::Model::Load(kFolder);
+  ASSERT_TRUE(model.ok());
+  lcsm::GenerateOptions options;
+  options.max_new_tokens = 40;
+  options.sampling.seed = 5;
+  options.sampling.sample = 2;
+  options.logprobs = true;
+  std::string streamed;
+  options.on_text = [&streamed](std::string_view text) {
+    streamed += text;
+    return true;
+  };
+  auto session = lcsm::Session::Create(*model, {.max_length = 100});
+  ASSERT_TRUE(session.ok());
+  const auto samples = session->Samples("ACGT", 3, options);
+  ASSERT_TRUE(samples.ok()) << samples.status().message();
+  ASSERT_EQ(samples->size(), 3u);
+  EXPECT_EQ(session->position(), 4u);
+  EXPECT_EQ(streamed, (*samples)[0].text);
+  options.on_text = nullptr;
+  for (size_t k = 0; k < 3; ++k) {
+    auto alone = lcsm::Session::Create(*model, {.max_length = 100});
+    options.sampling.sample = 2 + k;
+    const auto want = alone->Generate("ACGT", options);
+    ASSERT_TRUE(want.ok());
+    EXPECT_EQ((*samples)[k].tokens, want->tokens);
+    EXPECT_EQ((*samples)[k].text, want->text);
+    EXPECT_EQ((*samples)[k].logprobs, want->logprobs);
+    EXPECT_EQ((*samples)[k].finish, want->finish);
+  }
+  EXPECT_NE((*samples)[0].tokens, (*samples)[1].tokens);
+  // The session goes on behind the prompt as if nothing had been sampled.
+  auto plain = lcsm::Session::Create(*model, {.max_length = 100});
+  ASSERT_TRUE(plain->Prefill(std::vector<int32_t>{7, 8, 9, 10}).ok());
+  EXPECT_TRUE(std::equal(plain->logits().begin(), plain->logits().end(),
+                         session->logits().begin()));
+  EXPECT_FALSE(session->Samples("ACGT", 0, options).ok());
+  options.max_new_tokens = 100;
+  EXPECT_FALSE(session->Samples("ACGT", 2, options).ok());
+}
+
 TEST(SessionFacade, GeneratesStopsAndFillsUp) {
   auto model = lcsm::Model::Load(kFolder);
   ASSERT_TRUE(model.ok());

@@ -27,6 +27,25 @@ FinishReason ToPublic(api::EngineFinishReason reason) {
   return FinishReason::kLength;
 }
 
+Generation ToPublic(api::EngineSample sample) {
+  Generation out;
+  out.tokens = std::move(sample.tokens);
+  out.text = std::move(sample.text);
+  out.logprobs = std::move(sample.logprobs);
+  out.finish = ToPublic(sample.finish);
+  return out;
+}
+
+api::EngineHooks ToHooks(const GenerateOptions& options) {
+  api::EngineHooks hooks;
+  if (options.on_text) {
+    hooks.on_text = [&options](std::string_view text) {
+      return options.on_text(text) ? OkStatus() : Cancelled("not wanted");
+    };
+  }
+  return hooks;
+}
+
 StatusOr<api::EngineGenerateOptions> ToEngine(const GenerateOptions& options,
                                               const Engine& engine) {
   api::EngineGenerateOptions out;
@@ -59,6 +78,10 @@ Status CheckToken(int32_t token, size_t vocab) {
 }  // namespace
 
 struct Session::Impl {
+  // A generator for this session.
+  StatusOr<std::unique_ptr<api::EngineGenerator>> NewGenerator(
+      const GenerateOptions& options) const;
+
   Impl(std::shared_ptr<const Engine> shared,
        std::shared_ptr<ThreadPool> threads)
       : engine(std::move(shared)), pool(std::move(threads)) {}
@@ -223,26 +246,22 @@ std::span<const float> Session::logits() const {
   return impl_->logits;
 }
 
+StatusOr<std::unique_ptr<api::EngineGenerator>> Session::Impl::NewGenerator(
+    const GenerateOptions& options) const {
+  LCSM_ASSIGN_OR_RETURN(const auto engine_options, ToEngine(options, *engine));
+  return api::EngineGenerator::Create(engine->model(), *state,
+                                      engine->tokenizer(), engine_options);
+}
+
 StatusOr<Generation> Session::Generate(std::span<const int32_t> prompt,
                                        const GenerateOptions& options) {
   return api::NoThrow([&]() -> StatusOr<Generation> {
-    LCSM_ASSIGN_OR_RETURN(const auto engine_options,
-                          ToEngine(options, *impl_->engine));
-    LCSM_ASSIGN_OR_RETURN(const std::unique_ptr<api::EngineGenerator> generator,
-                          api::EngineGenerator::Create(
-                              impl_->engine->model(), *impl_->state,
-                              impl_->engine->tokenizer(), engine_options));
-    api::EngineHooks hooks;
-    if (options.on_text) {
-      hooks.on_text = [&options](std::string_view text) {
-        return options.on_text(text) ? OkStatus() : Cancelled("not wanted");
-      };
-    }
+    LCSM_ASSIGN_OR_RETURN(const auto generator, impl_->NewGenerator(options));
     impl_->with_logits = false;  // Should it fail.
     const size_t before = position();
     LCSM_ASSIGN_OR_RETURN(
         api::EngineSample sample,
-        generator->Run(prompt, options.sampling.sample, hooks));
+        generator->Run(prompt, options.sampling.sample, ToHooks(options)));
     const size_t taken = position() - before;
     auto so_far = generator->Sampled();
     impl_->Took(prompt.first(std::min(taken, prompt.size())));
@@ -251,12 +270,7 @@ StatusOr<Generation> Session::Generate(std::span<const int32_t> prompt,
     }
     impl_->logits = std::move(so_far.logits);
     impl_->with_logits = taken >= prompt.size();
-    Generation out;
-    out.tokens = std::move(sample.tokens);
-    out.text = std::move(sample.text);
-    out.logprobs = std::move(sample.logprobs);
-    out.finish = ToPublic(sample.finish);
-    return out;
+    return ToPublic(std::move(sample));
   });
 }
 
@@ -266,6 +280,44 @@ StatusOr<Generation> Session::Generate(std::string_view prompt,
     const io::Tokenizer* tokenizer = impl_->engine->tokenizer();
     if (tokenizer == nullptr) return impl_->engine->tokenizer_status();
     return Generate(tokenizer->Encode(prompt).ids, options);
+  });
+}
+
+StatusOr<std::vector<Generation>> Session::Samples(
+    std::span<const int32_t> prompt, size_t count,
+    const GenerateOptions& options) {
+  return api::NoThrow([&]() -> StatusOr<std::vector<Generation>> {
+    if (count == 0) {
+      return InvalidInput("0 samples were asked for, expected at least 1");
+    }
+    LCSM_ASSIGN_OR_RETURN(const auto generator, impl_->NewGenerator(options));
+    impl_->with_logits = false;  // Should it fail.
+    const api::EngineHooks first = ToHooks(options);
+    std::vector<Generation> out(count);
+    LCSM_ASSIGN_OR_RETURN(const bool read,
+                          generator->ReadPrompt(prompt, first));
+    if (!read) {
+      for (Generation& one : out) one.finish = FinishReason::kCancelled;
+      return out;
+    }
+    impl_->Took(prompt);
+    impl_->logits = generator->Sampled().logits;
+    impl_->with_logits = true;
+    std::vector<api::EngineHooks> hooks(count);
+    hooks[0] = first;
+    LCSM_ASSIGN_OR_RETURN(std::vector<api::EngineSample> samples,
+                          generator->Samples(options.sampling.sample, hooks));
+    for (size_t k = 0; k < count; ++k) out[k] = ToPublic(std::move(samples[k]));
+    return out;
+  });
+}
+
+StatusOr<std::vector<Generation>> Session::Samples(
+    std::string_view prompt, size_t count, const GenerateOptions& options) {
+  return api::NoThrow([&]() -> StatusOr<std::vector<Generation>> {
+    const io::Tokenizer* tokenizer = impl_->engine->tokenizer();
+    if (tokenizer == nullptr) return impl_->engine->tokenizer_status();
+    return Samples(tokenizer->Encode(prompt).ids, count, options);
   });
 }
 

@@ -47,6 +47,11 @@ class PreparedConvolution {
       Plan plan, std::shared_ptr<const FilterBank> filters, ThreadPool& pool,
       const PreparedConvolution* shorter = nullptr);
 
+  // The same for `rows` rows of a batch: shares everything with this one.
+  // Error: a problem larger than any memory, or of no rows.
+  StatusOr<std::shared_ptr<const PreparedConvolution>> ForBatch(
+      size_t rows) const;
+
   const Plan& plan() const { return plan_; }
   const FilterBank& filters() const { return *filters_; }
   // One for each of the plan's levels.
@@ -95,6 +100,11 @@ class OnlineConvolution {
   // now on. For the same pool. Error: memory.
   StatusOr<std::unique_ptr<OnlineConvolution>> Fork() const;
 
+  // A session of `rows` rows, each with the past of this one, which has one. A
+  // row's outputs have the bits that this session would give. Errors: plans
+  // with distant levels, more rows than one, no rows; memory.
+  StatusOr<std::unique_ptr<OnlineConvolution>> Spread(size_t rows) const;
+
   // Saves everything that moves, and brings it back into a session of the same
   // plan on the same SIMD target, from where it goes on in the same bits. After
   // an error Load leaves it fit only for Reset. Errors: the file's.
@@ -118,7 +128,8 @@ class OnlineConvolution {
 
   // The number of positions taken in.
   size_t position() const { return position_; }
-  size_t length() const { return prepared_->plan().problem.length; }
+  size_t length() const { return plan().problem.length; }
+  const Plan& plan() const { return prepared_->plan(); }
   // Back to position 0, all histories forgotten.
   void Reset() noexcept;
 

@@ -19,33 +19,6 @@
 namespace lcsm::conv {
 namespace {
 
-Status Check(const Problem& problem) {
-  if (problem.mixers == 0 || problem.channels == 0 || problem.batch == 0 ||
-      problem.length == 0 || problem.taps == 0) {
-    return InvalidInput(fmt::format(
-        "an online convolution needs at least one mixer, channel, batch row, "
-        "position and tap; "
-        "found mixers {}, channels {}, batch {}, length {}, taps {}",
-        problem.mixers, problem.channels, problem.batch, problem.length,
-        problem.taps));
-  }
-  // Everything below multiplies these with small constants; 2^52 leaves room
-  // for all of them.
-  const double floats =
-      static_cast<double>(problem.mixers) *
-      (static_cast<double>(problem.channels) + kLanes) *
-      static_cast<double>(problem.batch) *
-      (static_cast<double>(std::max(problem.length, problem.taps)) + kTapSlack);
-  if (floats > 0x1p52) {
-    return InvalidInput(fmt::format(
-        "an online convolution of {} mixers, {} channels, {} rows and {} "
-        "positions is larger than "
-        "any memory",
-        problem.mixers, problem.channels, problem.batch, problem.length));
-  }
-  return OkStatus();
-}
-
 // The largest block of a binary tiling: its first tile falls due at r = U < L,
 // and blocks larger than the filter's reach would only meet taps that are not
 // there.
@@ -234,9 +207,36 @@ std::vector<Level> DoublingLevels(const Problem& problem) {
 
 }  // namespace
 
+Status CheckProblem(const Problem& problem) {
+  if (problem.mixers == 0 || problem.channels == 0 || problem.batch == 0 ||
+      problem.length == 0 || problem.taps == 0) {
+    return InvalidInput(fmt::format(
+        "an online convolution needs at least one mixer, channel, batch row, "
+        "position and tap; "
+        "found mixers {}, channels {}, batch {}, length {}, taps {}",
+        problem.mixers, problem.channels, problem.batch, problem.length,
+        problem.taps));
+  }
+  // Everything below multiplies these with small constants; 2^52 leaves room
+  // for all of them.
+  const double floats =
+      static_cast<double>(problem.mixers) *
+      (static_cast<double>(problem.channels) + kLanes) *
+      static_cast<double>(problem.batch) *
+      (static_cast<double>(std::max(problem.length, problem.taps)) + kTapSlack);
+  if (floats > 0x1p52) {
+    return InvalidInput(fmt::format(
+        "an online convolution of {} mixers, {} channels, {} rows and {} "
+        "positions is larger than "
+        "any memory",
+        problem.mixers, problem.channels, problem.batch, problem.length));
+  }
+  return OkStatus();
+}
+
 StatusOr<Plan> MakePlan(const Problem& problem, std::vector<Level> levels,
                         Schedule schedule) {
-  LCSM_RETURN_IF_ERROR(Check(problem));
+  LCSM_RETURN_IF_ERROR(CheckProblem(problem));
   LCSM_RETURN_IF_ERROR(CheckLevels(problem, levels));
   Plan plan;
   plan.problem = problem;
@@ -310,7 +310,7 @@ StatusOr<Plan> PlanOf(const Problem& problem, const PlanOptions& options) {
 }  // namespace
 
 StatusOr<Plan> MakePlan(const Problem& problem, const PlanOptions& options) {
-  LCSM_RETURN_IF_ERROR(Check(problem));
+  LCSM_RETURN_IF_ERROR(CheckProblem(problem));
   LCSM_ASSIGN_OR_RETURN(Plan plan, PlanOf(problem, options));
   LCSM_RETURN_IF_ERROR(CheckMemory(plan, options));
   return plan;

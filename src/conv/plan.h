@@ -113,9 +113,12 @@ struct Plan {
   MemoryEstimate Memory(size_t threads) const;
 };
 
+// Errors: a dimension of zero; sizes whose product is larger than any memory.
+Status CheckProblem(const Problem& problem);
+
 // Checks the problem and settles the levels. A function of its arguments alone,
-// measured costs among them. Errors: a dimension of zero or sizes whose product
-// overflows, a memory limit that no plan meets.
+// measured costs among them. Errors: those of CheckProblem, a memory limit that
+// no plan meets.
 StatusOr<Plan> MakePlan(const Problem& problem, const PlanOptions& options);
 
 // A plan of these levels. Errors: a problem as above; levels that do not cover

@@ -19,13 +19,15 @@ struct GatedConvolution {
   size_t first_mixer = 0;  // Filter o is mixer first_mixer + o of the
                            // convolution.
 
-  // `count` positions: streams is [count][(N+1) * D], y is [count][D], not
-  // overlapping. The convolution must stand at the first of them and is not
-  // advanced. `mixer_seconds` grows by the time spent in long convolutions.
-  // With `skip_convolutions` they are left out (benchmarks). Never allocates.
-  // The same bits for any grouping of positions into calls and any pool.
-  void Run(conv::OnlineConvolution& convolution, ThreadPool& pool, size_t count,
-           const float* streams, bool skip_convolutions, float* y,
+  // `positions` of as many `rows` as the convolution has: streams is
+  // [positions][rows][(N+1) * D], y is [positions][rows][D], not overlapping.
+  // The convolution must stand at the first of them and is not advanced.
+  // `mixer_seconds` grows by the time spent in long convolutions. With
+  // `skip_convolutions` they are left out (benchmarks). Never allocates. The
+  // same bits for any grouping of positions into calls and any pool.
+  void Run(conv::OnlineConvolution& convolution, ThreadPool& pool,
+           size_t positions, size_t rows, const float* streams,
+           bool skip_convolutions, float* y,
            double* mixer_seconds) const noexcept;
 };
 

@@ -69,7 +69,7 @@ TEST(GatedConvolutionTest, MatchesTheDefinitionAndItself) {
       double seconds = 0;
       for (size_t t = 0; t < length; t += together) {
         const size_t count = std::min(together, length - t);
-        gated.Run(**convolution, pool, count, streams.data() + t * stride,
+        gated.Run(**convolution, pool, count, 1, streams.data() + t * stride,
                   false, y.data() + t * width, &seconds);
         if (count == 1) {
           (*convolution)->Advance();

@@ -3,17 +3,13 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <chrono>
 #include <utility>
 
 #include "kernels/lanes.h"
-#include "kernels/pointwise.h"
-#include "mixers/gated_convolution.h"
+#include "models/hyena_batch.h"
 
 namespace lcsm {
 namespace {
-
-using Clock = std::chrono::steady_clock;
 
 // Tokens that prefill takes through a layer at a time: each of the weights is
 // read once for all of them (from L3 or memory), and their activations, some
@@ -22,20 +18,6 @@ constexpr size_t kBlockTokens = 128;
 
 // Tokens whose logits are held at a time; a vocabulary may be large.
 constexpr size_t kHeadTokens = 8;
-
-// Rows are handed to threads in multiples of this: whole cache lines of output,
-// and whole register tiles.
-constexpr size_t kRowUnit = 16;
-
-// Multiply-adds worth handing to another thread: about a microsecond from L3,
-// five times what a hand-over costs. 32768, rounded up to more, left the output
-// projection of a width of 256 to one thread: 39 of the 278 microseconds that
-// all blocks took on two.
-constexpr size_t kGrainProducts = 16384;
-
-double Seconds(Clock::time_point since) {
-  return std::chrono::duration<double>(Clock::now() - since).count();
-}
 
 // Tokens for which activations are set aside.
 size_t BlockTokens(size_t steps) { return std::min(kBlockTokens, steps); }
@@ -49,9 +31,8 @@ size_t HyenaState::Bytes(const HyenaConfig& config, size_t steps) {
   const size_t tail = config.layers *
                       (std::max<size_t>(config.fir_taps, 2) - 1) *
                       (config.order + 1) * config.width;
-  return sizeof(float) *
-         (tokens * ((config.order + 4) * config.width + config.inner) + tail +
-          kHeadTokens * config.padded_vocab);
+  return HyenaPass::Bytes(config, tokens) +
+         sizeof(float) * (tail + kHeadTokens * config.padded_vocab);
 }
 
 StatusOr<std::unique_ptr<HyenaState>> HyenaState::Create(Shared shared,
@@ -83,18 +64,11 @@ StatusOr<std::unique_ptr<HyenaState>> HyenaState::Create(
 
 Status HyenaState::Allocate() {
   const HyenaConfig& config = weights_->config();
-  const size_t tokens = BlockTokens(shared_.steps());
-  const auto allocate = [](size_t floats, FloatBuffer* out) -> Status {
-    LCSM_ASSIGN_OR_RETURN(*out, FloatBuffer::Allocate(floats, "activations"));
-    return OkStatus();
-  };
-  LCSM_RETURN_IF_ERROR(allocate(tokens * config.width, &x_));
-  LCSM_RETURN_IF_ERROR(allocate(tokens * config.width, &u_));
-  LCSM_RETURN_IF_ERROR(
-      allocate(tokens * (config.order + 1) * config.width, &streams_));
-  LCSM_RETURN_IF_ERROR(allocate(tokens * config.inner, &hidden_));
-  LCSM_RETURN_IF_ERROR(allocate(tokens * config.width, &update_));
-  LCSM_RETURN_IF_ERROR(allocate(kHeadTokens * config.padded_vocab, &logits_));
+  LCSM_ASSIGN_OR_RETURN(
+      pass_, HyenaPass::Create(*weights_, BlockTokens(shared_.steps()), pool_));
+  LCSM_ASSIGN_OR_RETURN(
+      logits_,
+      FloatBuffer::Allocate(kHeadTokens * config.padded_vocab, "logits"));
   for (const HyenaLayerWeights& layer : weights_->layers()) {
     LCSM_ASSIGN_OR_RETURN(ShortFirState fir,
                           ShortFirState::Create(layer.short_fir));
@@ -118,118 +92,20 @@ size_t HyenaState::StepRoom() const {
   return std::min(horizon_, origin_ + shared_.steps()) - position();
 }
 
-template <typename Body>
-void HyenaState::SplitRows(size_t n, size_t in, size_t count,
-                           Body&& body) noexcept {
-  const size_t units = (n + kRowUnit - 1) / kRowUnit;
-  const size_t grain = kGrainProducts / (kRowUnit * in * count);
-  pool_.ParallelFor(units, grain, [&](size_t begin, size_t end, size_t) {
-    body(begin * kRowUnit, std::min(n, end * kRowUnit));
-  });
-}
-
-void HyenaState::Normalize(const NormWeights& norm, double eps, size_t first,
-                           size_t count) noexcept {
-  const PointwiseKernels& kernels = GetPointwiseKernels();
-  const size_t width = weights_->config().width;
-  const size_t grain = kGrainProducts / width + 1;
-  pool_.ParallelFor(count, grain, [&](size_t begin, size_t end, size_t) {
-    for (size_t t = begin; t < end; ++t) {
-      kernels.layer_norm(x_.data() + (first + t) * width, norm.weight,
-                         norm.bias, width, static_cast<float>(eps),
-                         u_.data() + t * width);
-    }
-  });
-}
-
-// x += W_out (gates and convolutions of FIR(W_in LN(x))).
-void HyenaState::Mix(const HyenaLayerWeights& w, size_t layer,
-                     size_t count) noexcept {
-  const PointwiseKernels& pointwise = GetPointwiseKernels();
-  const HyenaConfig& config = weights_->config();
-  const size_t width = config.width, rows = w.in_proj.out;
-  Normalize(w.norm1, config.block_norm_eps, 0, count);
-  SplitRows(rows, width, count, [&](size_t begin, size_t end) {
-    w.in_proj.Apply(begin, end, u_.data(), width, count, streams_.data(), rows);
-    fir_[layer].Process(begin, end, count, rows, streams_.data());
-  });
-  const GatedConvolution gated = {config.order, width,
-                                  layer * config.convolutions()};
-  gated.Run(*convolution_, pool_, count, streams_.data(), skip_mixers_,
-            u_.data(), &times_.mixers);
-  SplitRows(width, width, count, [&](size_t begin, size_t end) {
-    w.out_proj.Apply(begin, end, u_.data(), width, count, update_.data(),
-                     width);
-    for (size_t t = 0; t < count; ++t) {
-      float* const x = x_.data() + t * width + begin;
-      pointwise.add(x, update_.data() + t * width + begin, end - begin, x);
-    }
-  });
-}
-
-// x += W_2 gelu(W_1 LN(x)).
-void HyenaState::Mlp(const HyenaLayerWeights& w, size_t count) noexcept {
-  const PointwiseKernels& pointwise = GetPointwiseKernels();
-  const HyenaConfig& config = weights_->config();
-  const size_t width = config.width, inner = config.inner;
-  Normalize(w.norm2, config.block_norm_eps, 0, count);
-  SplitRows(inner, width, count, [&](size_t begin, size_t end) {
-    w.fc1.Apply(begin, end, u_.data(), width, count, hidden_.data(), inner);
-    for (size_t t = 0; t < count; ++t) {
-      float* const h = hidden_.data() + t * inner + begin;
-      pointwise.gelu(h, end - begin, h);
-    }
-  });
-  SplitRows(width, inner, count, [&](size_t begin, size_t end) {
-    w.fc2.Apply(begin, end, hidden_.data(), inner, count, update_.data(),
-                width);
-    for (size_t t = 0; t < count; ++t) {
-      float* const x = x_.data() + t * width + begin;
-      pointwise.add(x, update_.data() + t * width + begin, end - begin, x);
-    }
-  });
-}
-
-void HyenaState::Embed(const int32_t* tokens, size_t count) noexcept {
-  const size_t width = weights_->config().width;
-  for (size_t t = 0; t < count; ++t) {
-    std::copy_n(weights_->embedding() + static_cast<size_t>(tokens[t]) * width,
-                width, x_.data() + t * width);
-  }
+void HyenaState::Step(int32_t token, float* logits) noexcept {
+  pass_->Embed(&token, 1);
+  for (size_t l = 0; l < weights_->layers().size(); ++l) Layer(l, 1);
+  Advance(1);
+  pass_->Head(0, 1, logits, &times_);
 }
 
 void HyenaState::Layer(size_t layer, size_t count) noexcept {
-  const Clock::time_point start = Clock::now();
-  const double mixers_before = times_.mixers;
-  Mix(weights_->layers()[layer], layer, count);
-  Mlp(weights_->layers()[layer], count);
-  times_.blocks += Seconds(start) - (times_.mixers - mixers_before);
+  pass_->Layer(layer, {count, 1}, &fir_[layer], *convolution_, skip_mixers_,
+               &times_);
 }
 
 void HyenaState::Advance(size_t count) noexcept {
-  const Clock::time_point start = Clock::now();
-  if (count == 1 && !skip_mixers_) {
-    convolution_->Advance();
-  } else {
-    convolution_->AdvanceMany(count);
-  }
-  times_.mixers += Seconds(start);
-}
-
-void HyenaState::Head(size_t first, size_t count, float* logits) noexcept {
-  const Clock::time_point start = Clock::now();
-  const HyenaConfig& config = weights_->config();
-  const LinearWeights& head = weights_->head();
-  Normalize(weights_->final_norm(), config.final_norm_eps, first, count);
-  SplitRows(head.out, head.in, count, [&](size_t begin, size_t end) {
-    head.Apply(begin, end, u_.data(), head.in, count, logits, head.out);
-  });
-  times_.head += Seconds(start);
-}
-
-void HyenaState::Step(int32_t token, float* logits) noexcept {
-  Forward(&token, 1);
-  Head(0, 1, logits);
+  pass_->Advance(count, *convolution_, skip_mixers_, &times_);
 }
 
 StatusOr<std::unique_ptr<ModelState>> HyenaState::Fork() const {
@@ -252,6 +128,19 @@ StatusOr<std::unique_ptr<ModelState>> HyenaState::Fork() const {
     fork->pending_.lines = fork->convolution_->Accumulators(0);
   }
   return std::unique_ptr<ModelState>(std::move(fork));
+}
+
+StatusOr<std::unique_ptr<BatchState>> HyenaState::Spread(size_t rows) const {
+  // Work in slices is laid out for one row, and nobody wants batches *and* even
+  // steps.
+  if (convolution_ == nullptr || PendingIsApart() ||
+      convolution_->plan().Deferred()) {
+    return ModelState::Spread(rows);
+  }
+  LCSM_ASSIGN_OR_RETURN(std::unique_ptr<HyenaBatch> batch,
+                        HyenaBatch::Create(weights_, *convolution_, fir_, rows,
+                                           StepRoom(), position(), pool_));
+  return std::unique_ptr<BatchState>(std::move(batch));
 }
 
 Status HyenaState::Save(io::SectionWriter& writer) const {
@@ -429,11 +318,11 @@ Status HyenaState::PrefillOnline(std::span<const int32_t> tokens,
   for (size_t done = 0; done < tokens.size();) {
     const size_t count = std::min(block, tokens.size() - done);
     const size_t first_position = position();
-    Embed(tokens.data() + done, count);
+    pass_->Embed(tokens.data() + done, count);
     for (size_t layer = 0; layer <= layers; ++layer) {
       if (request.on_hidden && layer == request.hidden_layer) {
-        LCSM_RETURN_IF_ERROR(
-            request.on_hidden(first_position, {x_.data(), count * width}));
+        LCSM_RETURN_IF_ERROR(request.on_hidden(
+            first_position, {pass_->residual(), count * width}));
       }
       if (layer < layers) Layer(layer, count);
     }
@@ -441,20 +330,19 @@ Status HyenaState::PrefillOnline(std::span<const int32_t> tokens,
     done += count;
     if (request.on_hidden &&
         request.hidden_layer == PrefillRequest::kFinalNorm) {
-      Normalize(weights_->final_norm(), config.final_norm_eps, 0, count);
-      LCSM_RETURN_IF_ERROR(
-          request.on_hidden(first_position, {u_.data(), count * width}));
+      LCSM_RETURN_IF_ERROR(request.on_hidden(
+          first_position, {pass_->FinalNorm(count), count * width}));
     }
     for (size_t t = 0; request.on_logits && t < count; t += kHeadTokens) {
       const size_t now = std::min(kHeadTokens, count - t);
-      Head(t, now, logits_.data());
+      pass_->Head(t, now, logits_.data(), &times_);
       for (size_t i = 0; i < now; ++i) {
         LCSM_RETURN_IF_ERROR(request.on_logits(
             first_position + t + i, {logits_.data() + i * vocab, vocab}));
       }
     }
     if (done == tokens.size() && request.last_logits != nullptr) {
-      Head(count - 1, 1, request.last_logits);
+      pass_->Head(count - 1, 1, request.last_logits, &times_);
     }
     if (request.progress &&
         !request.progress(static_cast<double>(done) /

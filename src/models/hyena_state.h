@@ -1,5 +1,5 @@
-// One sequence of a Hyena model: histories, tails and activations, and the
-// forward pass that moves them on.
+// One sequence of a Hyena model: histories and tails, and how they move on, by
+// steps or by known tokens.
 #pragma once
 
 #include <memory>
@@ -11,6 +11,7 @@
 #include "conv/online_convolution.h"
 #include "lcsm/status.h"
 #include "mixers/short_fir.h"
+#include "models/hyena_pass.h"
 #include "models/hyena_prefill.h"
 #include "models/hyena_weights.h"
 #include "runtime/model.h"
@@ -51,8 +52,12 @@ class HyenaState : public ModelState {
                          std::span<const std::span<const int32_t>> branches,
                          const BranchRequest& request) override;
   StatusOr<std::unique_ptr<ModelState>> Fork() const override;
+  StatusOr<std::unique_ptr<BatchState>> Spread(size_t rows) const override;
   Status Save(io::SectionWriter& writer) const override;
   Status Load(io::SectionReader& reader) override;
+  size_t padded_vocab() const override {
+    return weights_->config().padded_vocab;
+  }
   size_t position() const override { return origin_ + Stepped(); }
   size_t StepRoom() const override;
   size_t horizon() const override { return horizon_; }
@@ -88,29 +93,9 @@ class HyenaState : public ModelState {
                        const PrefillRequest& request);
   // `position`: of the first.
   Status CheckTokens(std::span<const int32_t> tokens, size_t position) const;
-  // Takes `count` tokens through all layers, leaving their residual streams in
-  // x_; advances the convolution. One path for steps (count = 1) and for known
-  // tokens that come through the convolution, and kernels whose bits do not
-  // depend on count: that is why both give the same logits.
-  void Forward(const int32_t* tokens, size_t count) noexcept {
-    Embed(tokens, count);
-    for (size_t l = 0; l < weights_->layers().size(); ++l) Layer(l, count);
-    Advance(count);
-  }
-  void Embed(const int32_t* tokens, size_t count) noexcept;
+  // Of `count` consecutive tokens in the pass's residual stream.
   void Layer(size_t layer, size_t count) noexcept;
   void Advance(size_t count) noexcept;
-  void Mix(const HyenaLayerWeights& w, size_t layer, size_t count) noexcept;
-  void Mlp(const HyenaLayerWeights& w, size_t count) noexcept;
-  // Rows of x_ through a norm into u_.
-  void Normalize(const NormWeights& norm, double eps, size_t first,
-                 size_t count) noexcept;
-  // Logits of rows [first, first + count) of x_, [count][padded_vocab].
-  void Head(size_t first, size_t count, float* logits) noexcept;
-  // Calls body(begin, end) on ranges of rows [0, n) of a matrix with `in`
-  // columns that `count` tokens go through.
-  template <typename Body>
-  void SplitRows(size_t n, size_t in, size_t count, Body&& body) noexcept;
 
   const Shared shared_;
   const std::shared_ptr<const HyenaWeights> weights_;
@@ -126,13 +111,9 @@ class HyenaState : public ModelState {
   // one state at a time. Null where nothing goes layer by layer.
   std::shared_ptr<HyenaPrefill> prefill_;
   std::unique_ptr<conv::OnlineConvolution> convolution_;
-  std::vector<ShortFirState> fir_;
-  FloatBuffer x_;        // Residual stream, [tokens][D].
-  FloatBuffer u_;        // Normed, or mixed, [tokens][D].
-  FloatBuffer streams_;  // Projections, [tokens][(N+1) D].
-  FloatBuffer hidden_;   // Of the MLP, [tokens][inner].
-  FloatBuffer update_;   // What is added to x_, [tokens][D].
-  FloatBuffer logits_;   // [kHeadTokens][padded_vocab]
+  std::vector<ShortFirState> fir_;  // One a layer.
+  std::unique_ptr<HyenaPass> pass_;
+  FloatBuffer logits_;  // [kHeadTokens][padded_vocab]
   StepTimes times_;
   size_t horizon_ = 0;
   bool skip_mixers_ = false;

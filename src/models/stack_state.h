@@ -30,6 +30,9 @@ class StackState : public ModelState {
   StatusOr<std::unique_ptr<ModelState>> Fork() const override;
   Status Save(io::SectionWriter& writer) const override;
   Status Load(io::SectionReader& reader) override;
+  size_t padded_vocab() const override {
+    return weights_->description().padded_vocab;
+  }
   size_t position() const override { return position_; }
   size_t StepRoom() const override { return horizon_ - position_; }
   size_t horizon() const override { return horizon_; }

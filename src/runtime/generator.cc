@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <numeric>
 #include <utility>
 
 namespace lcsm {
@@ -16,20 +17,6 @@ double Seconds(Clock::time_point since) {
 }
 
 }  // namespace
-
-const char* Name(FinishReason reason) {
-  switch (reason) {
-    case FinishReason::kLength:
-      return "length";
-    case FinishReason::kStop:
-      return "stop";
-    case FinishReason::kEos:
-      return "eos";
-    case FinishReason::kCancelled:
-      return "cancelled";
-  }
-  return "";
-}
 
 StatusOr<std::unique_ptr<Generator>> Generator::Create(
     const Model& model, ModelState& state, const io::Tokenizer* tokenizer,
@@ -63,7 +50,8 @@ Generator::Generator(const Model& model, ModelState& state,
       options_(options),
       sampler_(std::move(sampler)),
       stops_(std::move(stops)),
-      logits_(model.info().padded_vocab) {}
+      logits_(model.info().padded_vocab),
+      running_(tokenizer, stops_, options_.logprobs) {}
 
 Status Generator::CheckRun(std::span<const int32_t> prompt) const {
   if (prompt.empty()) {
@@ -117,30 +105,28 @@ StatusOr<bool> Generator::TakePrompt(std::span<const int32_t> prompt,
   return true;
 }
 
-void Generator::Begin() {
-  pending_.clear();
-  pending_begin_ = 0;
-  text_.clear();
-  settled_ = 0;
-  pending_.reserve(options_.max_new_tokens);
-  figures_.token_ms.reserve(figures_.token_ms.size() + options_.max_new_tokens);
+StatusOr<bool> Generator::ReadPrompt(std::span<const int32_t> prompt,
+                                     const GenerateHooks& hooks) {
+  LCSM_RETURN_IF_ERROR(CheckRun(prompt));
+  LCSM_ASSIGN_OR_RETURN(const bool taken, TakePrompt(prompt, hooks));
+  if (!taken) return false;
+  const size_t steps = std::max<size_t>(options_.max_new_tokens, 1) - 1;
+  if (state_.StepRoom() < steps) state_.BeginSteps();
+  LCSM_RETURN_IF_ERROR(CheckSteps(0, steps));
+  first_position_ = state_.position();
+  return true;
 }
 
 StatusOr<GeneratedSample> Generator::Run(std::span<const int32_t> prompt,
                                          uint64_t sample,
                                          const GenerateHooks& hooks) {
-  LCSM_RETURN_IF_ERROR(CheckRun(prompt));
-  Begin();
-  LCSM_ASSIGN_OR_RETURN(const bool taken, TakePrompt(prompt, hooks));
+  running_.Begin(options_.max_new_tokens);
+  LCSM_ASSIGN_OR_RETURN(const bool taken, ReadPrompt(prompt, hooks));
   if (!taken) {
     GeneratedSample out;
     out.finish = FinishReason::kCancelled;
     return out;
   }
-  const size_t steps = std::max<size_t>(options_.max_new_tokens, 1) - 1;
-  if (state_.StepRoom() < steps) state_.BeginSteps();
-  LCSM_RETURN_IF_ERROR(CheckSteps(0, steps));
-  first_position_ = state_.position();
   return Timed(sample, hooks);
 }
 
@@ -167,16 +153,15 @@ StatusOr<GeneratedSample> Generator::Resume(size_t prompt_size,
   }
   LCSM_RETURN_IF_ERROR(
       CheckSteps(taken, std::max<size_t>(options_.max_new_tokens, 1) - 1));
-  Begin();
+  running_.Begin(options_.max_new_tokens);
   first_position_ = prompt_size;
   logits_ = so_far.logits;
   for (size_t i = 0; i < std::min(sampled, options_.max_new_tokens); ++i) {
-    if (Append(so_far.tokens[i],
-               options_.logprobs ? so_far.logprobs[i] : 0.0)) {
+    if (running_.Append(so_far.tokens[i],
+                        options_.logprobs ? so_far.logprobs[i] : 0.0)) {
       GeneratedSample out;
       out.finish = FinishReason::kStop;
-      LCSM_RETURN_IF_ERROR(Settle(text_.size(), /*last=*/true, hooks, &out));
-      out.text = text_.substr(0, settled_);
+      LCSM_RETURN_IF_ERROR(running_.Finish(hooks, &out));
       return out;
     }
   }
@@ -185,12 +170,18 @@ StatusOr<GeneratedSample> Generator::Resume(size_t prompt_size,
 
 SampledSoFar Generator::Sampled() const {
   SampledSoFar so_far;
-  for (const Pending& token : pending_) {
-    so_far.tokens.push_back(token.id);
-    if (options_.logprobs) so_far.logprobs.push_back(token.logprob);
+  for (size_t i = 0; i < running_.size(); ++i) {
+    so_far.tokens.push_back(running_.id(i));
+    if (options_.logprobs) so_far.logprobs.push_back(running_.logprob(i));
   }
   so_far.logits = logits_;
   return so_far;
+}
+
+void Generator::AddTimes(const StepTimes& before, const StepTimes& after) {
+  figures_.mixer_seconds += after.mixers - before.mixers;
+  figures_.block_seconds += after.blocks - before.blocks;
+  figures_.head_seconds += after.head - before.head;
 }
 
 StatusOr<GeneratedSample> Generator::Timed(uint64_t sample,
@@ -201,94 +192,134 @@ StatusOr<GeneratedSample> Generator::Timed(uint64_t sample,
   const Clock::time_point start = Clock::now();
   Status status = Continue(sample, hooks, &out);
   figures_.seconds += Seconds(start);
-  const StepTimes& after = state_.times();
-  figures_.mixer_seconds += after.mixers - before.mixers;
-  figures_.block_seconds += after.blocks - before.blocks;
-  figures_.head_seconds += after.head - before.head;
+  AddTimes(before, state_.times());
   if (status.code() == StatusCode::kCancelled) {
     out.finish = FinishReason::kCancelled;
+    out.text = running_.text();
     status = OkStatus();
   }
   LCSM_RETURN_IF_ERROR(status);
-  out.text = text_.substr(0, settled_);
   return out;
 }
 
-bool Generator::Append(int32_t id, double logprob) {
-  Pending token;
-  token.id = id;
-  token.logprob = logprob;
-  token.begin = text_.size();
-  if (tokenizer_ != nullptr) text_ += tokenizer_->TokenBytes(id);
-  token.end = text_.size();
-  pending_.push_back(token);
-  const size_t match = stops_.Find(text_, token.begin);
-  if (match == StopMatcher::kNone) return false;
-  text_.resize(match);
-  return true;
+StatusOr<bool> Generator::Next(const float* logits, uint64_t sample,
+                               size_t position, double seconds,
+                               const GenerateHooks& hooks,
+                               RunningSample& running, GeneratedSample* out) {
+  const Clock::time_point start = Clock::now();
+  const int32_t id = sampler_.Sample(logits, sample, position);
+  const double logprob = options_.logprobs ? sampler_.LogProb(logits, id) : 0.0;
+  const double sampling = Seconds(start);
+  figures_.sampler_seconds += sampling;
+  figures_.token_ms.push_back(static_cast<float>((seconds + sampling) * 1e3));
+  ++figures_.new_tokens;
+  if (options_.stop_at_eos && id == model_.info().eos_id) {
+    out->finish = FinishReason::kEos;
+    return true;
+  }
+  if (running.Append(id, logprob)) {
+    out->finish = FinishReason::kStop;
+    return true;
+  }
+  LCSM_RETURN_IF_ERROR(running.Settle(hooks, out));
+  return false;
 }
 
 Status Generator::Continue(uint64_t sample, const GenerateHooks& hooks,
                            GeneratedSample* out) {
   out->finish = FinishReason::kLength;
   // A run that goes on first hands over what was settled before.
-  LCSM_RETURN_IF_ERROR(Settle(text_.size() - stops_.HoldBack(text_),
-                              /*last=*/false, hooks, out));
-  while (pending_.size() < options_.max_new_tokens) {
+  LCSM_RETURN_IF_ERROR(running_.Settle(hooks, out));
+  while (running_.size() < options_.max_new_tokens) {
     if (CancelWanted()) {
       out->finish = FinishReason::kCancelled;
       break;
     }
-    Clock::time_point start = Clock::now();
-    float milliseconds = 0;
+    double seconds = 0;
     // The logits are those of the last token, unless it was not taken in yet.
-    if (state_.position() < first_position_ + pending_.size()) {
-      state_.Step(pending_.back().id, logits_.data());
-      milliseconds = static_cast<float>(Seconds(start) * 1e3);
+    if (state_.position() < first_position_ + running_.size()) {
+      const Clock::time_point start = Clock::now();
+      state_.Step(running_.last(), logits_.data());
+      seconds = Seconds(start);
       LCSM_RETURN_IF_ERROR(model_.CheckWeights());
-      start = Clock::now();
     }
-    const int32_t id =
-        sampler_.Sample(logits_.data(), sample, state_.position());
-    const double logprob =
-        options_.logprobs ? sampler_.LogProb(logits_.data(), id) : 0.0;
-    const double sampling = Seconds(start);
-    figures_.sampler_seconds += sampling;
-    figures_.token_ms.push_back(milliseconds +
-                                static_cast<float>(sampling * 1e3));
-    ++figures_.new_tokens;
-    if (options_.stop_at_eos && id == model_.info().eos_id) {
-      out->finish = FinishReason::kEos;
-      break;
-    }
-    if (Append(id, logprob)) {
-      out->finish = FinishReason::kStop;
-      break;
-    }
-    LCSM_RETURN_IF_ERROR(Settle(text_.size() - stops_.HoldBack(text_),
-                                /*last=*/false, hooks, out));
+    LCSM_ASSIGN_OR_RETURN(const bool ended,
+                          Next(logits_.data(), sample, state_.position(),
+                               seconds, hooks, running_, out));
+    if (ended) break;
   }
-  return Settle(text_.size(), /*last=*/true, hooks, out);
+  return running_.Finish(hooks, out);
 }
 
-Status Generator::Settle(size_t text_end, bool last, const GenerateHooks& hooks,
-                         GeneratedSample* out) {
-  for (; pending_begin_ < pending_.size(); ++pending_begin_) {
-    const Pending& token = pending_[pending_begin_];
-    if (token.end > text_end && !(last && token.begin < text_end)) break;
-    out->tokens.push_back(token.id);
-    if (options_.logprobs) out->logprobs.push_back(token.logprob);
-    if (hooks.on_token) {
-      LCSM_RETURN_IF_ERROR(hooks.on_token(token.id, token.logprob));
-    }
+Status Generator::ContinueMany(uint64_t first_sample,
+                               std::span<const GenerateHooks> hooks,
+                               BatchState& batch,
+                               std::vector<RunningSample>& running,
+                               std::vector<GeneratedSample>& out) {
+  const size_t rows = hooks.size(), vocab = logits_.size();
+  std::vector<float> logits;
+  for (size_t r = 0; r < rows; ++r) {
+    logits.insert(logits.end(), logits_.begin(), logits_.end());
   }
-  if (text_end > settled_) {
-    const std::string_view fresh =
-        std::string_view(text_).substr(settled_, text_end - settled_);
-    settled_ = text_end;
-    if (hooks.on_text) LCSM_RETURN_IF_ERROR(hooks.on_text(fresh));
+  std::vector<size_t> live(rows);
+  std::iota(live.begin(), live.end(), size_t{0});
+  // Rows whose sample has ended go on with whatever comes: a step is over when
+  // its longest sample is.
+  std::vector<int32_t> tokens(rows, 0);
+  FinishReason finish = FinishReason::kLength;
+  for (size_t n = 0; n < options_.max_new_tokens && !live.empty(); ++n) {
+    if (CancelWanted()) {
+      finish = FinishReason::kCancelled;
+      break;
+    }
+    double seconds = 0;
+    if (n != 0) {
+      const Clock::time_point start = Clock::now();
+      for (size_t r : live) tokens[r] = running[r].last();
+      batch.Step(tokens.data(), logits.data());
+      seconds = Seconds(start);
+      LCSM_RETURN_IF_ERROR(model_.CheckWeights());
+    }
+    std::vector<size_t> still;
+    for (size_t r : live) {
+      LCSM_ASSIGN_OR_RETURN(
+          const bool ended,
+          Next(logits.data() + r * vocab, first_sample + r, batch.position(),
+               seconds, hooks[r], running[r], &out[r]));
+      if (ended) {
+        LCSM_RETURN_IF_ERROR(running[r].Finish(hooks[r], &out[r]));
+      } else {
+        still.push_back(r);
+      }
+    }
+    live = std::move(still);
+  }
+  for (size_t r : live) {
+    out[r].finish = finish;
+    LCSM_RETURN_IF_ERROR(running[r].Finish(hooks[r], &out[r]));
   }
   return OkStatus();
+}
+
+StatusOr<std::vector<GeneratedSample>> Generator::Samples(
+    uint64_t first_sample, std::span<const GenerateHooks> hooks) {
+  const Clock::time_point start = Clock::now();
+  const size_t rows = hooks.size();
+  LCSM_ASSIGN_OR_RETURN(const std::unique_ptr<BatchState> batch,
+                        state_.Spread(rows));
+  std::vector<RunningSample> running(
+      rows, RunningSample(tokenizer_, stops_, options_.logprobs));
+  for (RunningSample& one : running) one.Begin(options_.max_new_tokens);
+  // What is not told otherwise below was broken off.
+  std::vector<GeneratedSample> out(rows);
+  for (GeneratedSample& one : out) one.finish = FinishReason::kCancelled;
+  const StepTimes before = batch->times();
+  const Status status = ContinueMany(first_sample, hooks, *batch, running, out);
+  figures_.seconds += Seconds(start);
+  AddTimes(before, batch->times());
+  if (status.code() != StatusCode::kCancelled) LCSM_RETURN_IF_ERROR(status);
+  for (size_t r = 0; r < rows; ++r) out[r].text = running[r].text();
+  return out;
 }
 
 }  // namespace lcsm

@@ -1,11 +1,6 @@
 // One text from one prompt: prefill, then sampling until a limit, a stop text,
 // the end-of-sequence token or a wish to stop.
-//
-// Stop texts are matched over the bytes of tokens, across token borders, and
-// are not part of the result. Bytes that may yet turn out to begin one are held
-// back, and with them their tokens, until the matter is settled. A token whose
-// text lies wholly inside the stop text is dropped; one that only ends in it is
-// kept.
+// Or several texts from one prompt, side by side.
 #pragma once
 
 #include <atomic>
@@ -21,6 +16,7 @@
 #include "io/tokenizer.h"
 #include "lcsm/status.h"
 #include "runtime/model.h"
+#include "runtime/running_sample.h"
 #include "runtime/sampler.h"
 #include "runtime/stop_matcher.h"
 
@@ -40,29 +36,6 @@ struct GenerateOptions {
   // Set from anywhere (a signal handler too) to end the sample after the
   // current token. May be null; must outlive the generator.
   const std::atomic<bool>* cancel = nullptr;
-};
-
-// All may be empty. A hook's error ends the sample and is what Run returns,
-// but for kCancelled, which ends it as the cancel flag does.
-struct GenerateHooks {
-  // A token that is part of the sample for good. `logprob` is 0 unless asked
-  // for.
-  std::function<Status(int32_t id, double logprob)> on_token;
-  // Bytes that are part of the text for good; may end inside a UTF-8
-  // character.
-  std::function<Status(std::string_view text)> on_text;
-  // The prompt's progress in [0, 1].
-  std::function<void(double done)> on_prefill;
-};
-
-enum class FinishReason { kLength, kStop, kEos, kCancelled };
-const char* Name(FinishReason reason);  // "length", "stop", "eos", "cancelled"
-
-struct GeneratedSample {
-  std::vector<int32_t> tokens;
-  std::string text;  // Empty without a tokenizer.
-  std::vector<double> logprobs;
-  FinishReason finish = FinishReason::kLength;
 };
 
 // What a run has come to, so that another one can go on from there.
@@ -101,6 +74,19 @@ class Generator {
   StatusOr<GeneratedSample> Run(std::span<const int32_t> prompt,
                                 uint64_t sample, const GenerateHooks& hooks);
 
+  // Several samples of one prompt, in two steps. The first takes the prompt in
+  // and answers false if it was cancelled. The second, as often as wanted,
+  // gives samples first_sample, first_sample + 1, ... side by side
+  // (ModelState::Spread), as many as there are hooks: each is what Run gives by
+  // itself, and together they take about as long as the longest. Hooks are
+  // called row by row after each step; one that says kCancelled ends all. The
+  // state stands behind the prompt afterwards. Errors: those of Run, memory for
+  // the rows.
+  StatusOr<bool> ReadPrompt(std::span<const int32_t> prompt,
+                            const GenerateHooks& hooks);
+  StatusOr<std::vector<GeneratedSample>> Samples(
+      uint64_t first_sample, std::span<const GenerateHooks> hooks);
+
   // Goes on with a run that `so_far` is left of, in a state that stands where
   // that run's stood; its prompt was `prompt_size` tokens. The result, hooks
   // included, is that of one unbroken run. Errors: those of Run, and a state
@@ -121,28 +107,23 @@ class Generator {
             Sampler sampler, StopMatcher stops);
   Status CheckRun(std::span<const int32_t> prompt) const;
   bool CancelWanted() const;
-  // Prefill; false if it was cancelled.
   StatusOr<bool> TakePrompt(std::span<const int32_t> prompt,
                             const GenerateHooks& hooks);
-  void Begin();
-  // Takes a sampled token into the text; true if the sample ends there.
-  bool Append(int32_t id, double logprob);
+  // Samples what follows `logits`, of the token before `position`; they took
+  // `seconds` to come by. True if that ends the sample.
+  StatusOr<bool> Next(const float* logits, uint64_t sample, size_t position,
+                      double seconds, const GenerateHooks& hooks,
+                      RunningSample& running, GeneratedSample* out);
+  Status ContinueMany(uint64_t first_sample,
+                      std::span<const GenerateHooks> hooks, BatchState& batch,
+                      std::vector<RunningSample>& running,
+                      std::vector<GeneratedSample>& out);
+  void AddTimes(const StepTimes& before, const StepTimes& after);
   StatusOr<GeneratedSample> Timed(uint64_t sample, const GenerateHooks& hooks);
   Status Continue(uint64_t sample, const GenerateHooks& hooks,
                   GeneratedSample* out);
-  // Hands over what is settled: tokens that end at or before `text_end` (or
-  // begin before it, at the end of a sample) and text up to it.
-  Status Settle(size_t text_end, bool last, const GenerateHooks& hooks,
-                GeneratedSample* out);
-
   // Whether the last `steps - taken` of `steps` may still be taken.
   Status CheckSteps(size_t taken, size_t steps) const;
-
-  struct Pending {
-    int32_t id;
-    double logprob;
-    size_t begin, end;  // In the text of this sample.
-  };
 
   const Model& model_;
   ModelState& state_;
@@ -151,13 +132,8 @@ class Generator {
   Sampler sampler_;
   StopMatcher stops_;
   std::vector<float> logits_;
-  // Of the running sample: tokens not yet handed over, from pending_begin_ on,
-  // and all its text, of which the first settled_ bytes were handed over.
-  std::vector<Pending> pending_;
-  size_t pending_begin_ = 0;
   size_t first_position_ = 0;  // Of the running sample, behind the prompt.
-  std::string text_;
-  size_t settled_ = 0;
+  RunningSample running_;
   GenerateFigures figures_;
 };
 

@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <atomic>
 #include <string>
 #include <vector>
 
@@ -67,8 +69,9 @@ class FakeState : public ModelState {
     return OkStatus();
   }
   StatusOr<std::unique_ptr<ModelState>> Fork() const override {
-    return InternalError("not for this test");
+    return std::unique_ptr<ModelState>(std::make_unique<FakeState>(*this));
   }
+  size_t padded_vocab() const override { return 264; }
   size_t position() const override { return taken_.size(); }
   size_t StepRoom() const override { return 1000 - taken_.size(); }
   size_t horizon() const override { return 1000; }
@@ -264,6 +267,112 @@ TEST(GeneratorTest, BadInput) {
   auto generator = Generator::Create(model, state, nullptr, {});
   ASSERT_TRUE(generator.ok());
   EXPECT_FALSE((*generator)->Run({}, 0, {}).ok());
+}
+
+// Rows of a batch by forks of the fake state, whose model says the same to all:
+// they differ by what sampling makes of it.
+TEST(GeneratorTest, SamplesSideBySideAreThoseOneByOne) {
+  // From position 4 on the model is not sure any more.
+  const FakeModel model("one");
+  FakeTokenizer tokenizer;
+  GenerateOptions options;
+  options.max_new_tokens = 8;
+  options.allowed = {'a', 'b', 'c', 'n', 'e', 'o', 'Q', 256};
+  options.stop = {"ab", "cc", "e!"};
+  options.logprobs = true;
+  options.stop_at_eos = true;
+  options.sampler.seed = 3;
+  options.sampler.temperature = 60;  // 100 apart is then nearly nothing.
+  const int32_t prompt[] = {65, 66};
+  std::vector<GeneratedSample> want;
+  for (uint64_t k = 0; k < 7; ++k) {
+    FakeState state(model);
+    const auto generator =
+        Generator::Create(model, state, &tokenizer, options).value();
+    want.push_back(generator->Run(prompt, k, {}).value());
+  }
+  FakeState state(model);
+  const auto generator =
+      Generator::Create(model, state, &tokenizer, options).value();
+  ASSERT_TRUE(generator->ReadPrompt(prompt, {}).value());
+  size_t k = 0, new_tokens = 0;
+  for (size_t rows : {1, 4, 2}) {
+    std::vector<std::vector<int32_t>> streamed(rows);
+    std::vector<std::string> text(rows);
+    std::vector<GenerateHooks> hooks(rows);
+    for (size_t r = 0; r < rows; ++r) {
+      hooks[r].on_token = [&streamed, r](int32_t id, double) {
+        streamed[r].push_back(id);
+        return OkStatus();
+      };
+      hooks[r].on_text = [&text, r](std::string_view more) {
+        text[r] += more;
+        return OkStatus();
+      };
+    }
+    const auto samples = generator->Samples(k, hooks);
+    ASSERT_TRUE(samples.ok()) << samples.status().message();
+    ASSERT_EQ(samples->size(), rows);
+    for (size_t r = 0; r < rows; ++r, ++k) {
+      const GeneratedSample& got = (*samples)[r];
+      EXPECT_EQ(got.tokens, want[k].tokens) << k;
+      EXPECT_EQ(got.text, want[k].text) << k;
+      EXPECT_EQ(got.logprobs, want[k].logprobs) << k;
+      EXPECT_EQ(got.finish, want[k].finish) << k;
+      EXPECT_EQ(streamed[r], got.tokens);
+      EXPECT_EQ(text[r], got.text);
+      new_tokens += got.tokens.size();
+    }
+  }
+  EXPECT_GE(generator->figures().new_tokens, new_tokens);
+  EXPECT_EQ(generator->figures().prompt_tokens, 2u);
+  // Samples differ, and end in more than one way, or this shows little.
+  EXPECT_NE(want[0].text, want[1].text);
+  std::vector<FinishReason> ends;
+  for (const GeneratedSample& one : want) ends.push_back(one.finish);
+  EXPECT_NE(std::count(ends.begin(), ends.end(), ends[0]),
+            static_cast<ptrdiff_t>(ends.size()));
+}
+
+TEST(GeneratorTest, SamplesSideBySideCanBeStopped) {
+  const FakeModel model("hello");
+  FakeTokenizer tokenizer;
+  std::atomic<bool> cancel{false};
+  GenerateOptions options;
+  options.max_new_tokens = 5;
+  options.cancel = &cancel;
+  options.sampler.temperature = 0;
+  const int32_t prompt[] = {65};
+  FakeState state(model);
+  const auto generator =
+      Generator::Create(model, state, &tokenizer, options).value();
+  ASSERT_TRUE(generator->ReadPrompt(prompt, {}).value());
+  std::vector<GenerateHooks> hooks(3);
+  // The second row's second token: the first row has it already, the third has
+  // not.
+  size_t calls = 0;
+  hooks[1].on_token = [&calls](int32_t, double) {
+    return ++calls == 2 ? Cancelled("enough") : OkStatus();
+  };
+  auto samples = generator->Samples(0, hooks).value();
+  EXPECT_EQ(samples[0].text, "he");
+  EXPECT_EQ(samples[2].text, "h");
+  for (const GeneratedSample& one : samples) {
+    EXPECT_EQ(one.finish, FinishReason::kCancelled);
+  }
+  // Any other error is one.
+  hooks[1].on_token = [](int32_t, double) { return InvalidInput("disk full"); };
+  EXPECT_EQ(generator->Samples(0, hooks).status().message(), "disk full");
+  hooks[1].on_token = [&cancel](int32_t, double) {
+    cancel = true;
+    return OkStatus();
+  };
+  samples = generator->Samples(0, hooks).value();
+  for (const GeneratedSample& one : samples) {
+    EXPECT_EQ(one.text, "h");
+    EXPECT_EQ(one.finish, FinishReason::kCancelled);
+  }
+  EXPECT_FALSE(generator->ReadPrompt(prompt, {}).value());
 }
 
 TEST(GeneratorTest, LogProbs) {

@@ -4,6 +4,46 @@
 #include <utility>
 
 namespace lcsm {
+namespace {
+
+// Rows that have nothing in common.
+class Forks : public BatchState {
+ public:
+  Forks(std::vector<std::unique_ptr<ModelState>> rows, size_t logits)
+      : rows_(std::move(rows)), logits_(logits) {}
+
+  size_t rows() const override { return rows_.size(); }
+  void Step(const int32_t* tokens, float* logits) noexcept override {
+    times_ = StepTimes();
+    for (size_t r = 0; r < rows_.size(); ++r) {
+      rows_[r]->Step(tokens[r], logits + r * logits_);
+      const StepTimes& row = rows_[r]->times();
+      times_.mixers += row.mixers;
+      times_.blocks += row.blocks;
+      times_.head += row.head;
+    }
+  }
+  size_t position() const override { return rows_[0]->position(); }
+  size_t StepRoom() const override { return rows_[0]->StepRoom(); }
+  const StepTimes& times() const override { return times_; }
+
+ private:
+  const std::vector<std::unique_ptr<ModelState>> rows_;
+  const size_t logits_;  // Of a row.
+  StepTimes times_;
+};
+
+}  // namespace
+
+StatusOr<std::unique_ptr<BatchState>> ModelState::Spread(size_t rows) const {
+  std::vector<std::unique_ptr<ModelState>> forks;
+  for (size_t r = 0; r < rows; ++r) {
+    LCSM_ASSIGN_OR_RETURN(std::unique_ptr<ModelState> fork, Fork());
+    forks.push_back(std::move(fork));
+  }
+  return std::unique_ptr<BatchState>(
+      std::make_unique<Forks>(std::move(forks), padded_vocab()));
+}
 
 Status ModelState::PrefillBranches(
     std::span<const int32_t> trunk,

@@ -89,6 +89,24 @@ struct StepTimes {
   double head = 0;
 };
 
+// Several sequences of one model that take positions together, so that weights
+// are read once for all of them. Belongs to one thread at a time, as a state
+// does.
+class BatchState {
+ public:
+  virtual ~BatchState() = default;
+  virtual size_t rows() const = 0;
+  // Takes tokens[r] in as the next one of row r and writes the logits of what
+  // follows, [rows][padded_vocab]: the bits of a state by itself. Requires
+  // StepRoom() > 0 and tokens as ModelState::Step does. Never allocates, never
+  // fails.
+  virtual void Step(const int32_t* tokens, float* logits) noexcept = 0;
+  virtual size_t position() const = 0;  // Of each row.
+  virtual size_t StepRoom() const = 0;
+  // Since it was made.
+  virtual const StepTimes& times() const = 0;
+};
+
 class ModelState {
  public:
   virtual ~ModelState() = default;
@@ -164,6 +182,11 @@ class ModelState {
   // now on, for the same pool. Error: memory.
   virtual StatusOr<std::unique_ptr<ModelState>> Fork() const = 0;
 
+  // `rows` > 0 sequences with the past of this one, for the same pool, which go
+  // on by steps only. Unless a model knows better, forks that take their steps
+  // in turn. Error: memory.
+  virtual StatusOr<std::unique_ptr<BatchState>> Spread(size_t rows) const;
+
   // Saves everything that moves, and brings it back into a state of the same
   // model, preparation and SIMD target (the caller's matter, see
   // session_file.h), from where it goes on in the same bits. After an error
@@ -175,6 +198,7 @@ class ModelState {
     return Unsupported("states of this kind of model cannot be loaded");
   }
 
+  virtual size_t padded_vocab() const = 0;  // As ModelInfo's.
   virtual size_t position() const = 0;
   // Steps that may be taken now, with no Prefill in between.
   virtual size_t StepRoom() const = 0;

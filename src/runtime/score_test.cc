@@ -79,6 +79,7 @@ class FakeState : public ModelState {
   StatusOr<std::unique_ptr<ModelState>> Fork() const override {
     return Unsupported("not here");
   }
+  size_t padded_vocab() const override { return kPadded; }
   size_t position() const override { return taken_; }
   size_t horizon() const override { return horizon_; }
   size_t StepRoom() const override { return 0; }

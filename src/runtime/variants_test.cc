@@ -73,6 +73,7 @@ class FakeState : public ModelState {
   StatusOr<std::unique_ptr<ModelState>> Fork() const override {
     return std::unique_ptr<ModelState>(std::make_unique<FakeState>(*this));
   }
+  size_t padded_vocab() const override { return kPadded; }
   size_t position() const override { return position_; }
   size_t horizon() const override { return horizon_; }
   size_t StepRoom() const override { return 0; }

@@ -241,6 +241,18 @@ class Formats(CliTest):
         text = self.ok(*self.base("--num-samples", 2)).stdout.decode()
         self.assertEqual(text, "".join(r["text"] + "\n" for r in records))
 
+    def test_samples_side_by_side_are_those_one_by_one(self):
+        for extra in ([], ["--latency", "flat"], ["--stop", "AA", "--stop-at-eos"], ["--format", "jsonl", "--logprobs"],
+                      ["--prompt-fasta", self.write("r.fa", ">a\nACGTACGT\n>b\nTTG\n")]):
+            base = self.base("--num-samples", 5, "--temperature", 1.5, *extra)
+            if "--prompt-fasta" in extra:
+                base = [x for x in base if x not in ("--prompt", "ACGT")]
+            with self.subTest(extra=extra):
+                want = self.ok(*base, "--batch", 1).stdout
+                for batch in (2, 3, 8):
+                    self.assertEqual(self.ok(*base, "--batch", batch).stdout, want)
+        self.fails(2, *self.base("--batch", 0))
+
     def test_fasta(self):
         done = self.ok(*self.base("--format", "fasta", "--num-samples", 2, "--allow", "ACGT"))
         records = done.stdout.decode().split(">")[1:]

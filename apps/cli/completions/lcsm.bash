@@ -57,7 +57,7 @@ _lcsm() {
   case ${COMP_WORDS[1]} in
     generate) COMPREPLY=($(compgen -W "--model --weights --prompt --prompt-file --prompt-tokens --prompt-fasta --fold-case
       --max-new-tokens --stop --stop-at-eos --temperature --top-k --top-p --min-p --seed --allow
-      --num-samples --format --logprobs --stats --save-session --save-every --resume --dry-run --quiet --help
+      --num-samples --batch --format --logprobs --stats --save-session --save-every --resume --dry-run --quiet --help
       $execution" -- "$cur")) ;;
     logits) COMPREPLY=($(compgen -W "--model --weights --tokens --output --step --quiet --help $execution" -- "$cur")) ;;
     score)
@@ -93,6 +93,7 @@ _lcsm() {
       case ${COMP_WORDS[2]} in
         mixer) COMPREPLY=($(compgen -W "--channels --batch --mixers --lengths --threads --methods
           --taus --schedule --repeats --json --svg --help" -- "$cur")) ;;
+        batch) COMPREPLY=($(compgen -W "--model --weights --shape --rows --prompt --steps --repeats --threads --json --help" -- "$cur")) ;;
         contract) COMPREPLY=($(compgen -W "--channels --mixers --length --max-plus-channels --threads --repeats --json
           --help" -- "$cur")) ;;
         pool) COMPREPLY=($(compgen -W "--threads --calls --json --help" -- "$cur")) ;;
@@ -106,7 +107,7 @@ _lcsm() {
           --repeats --no-lazy --quiet --json --svg --help" -- "$cur")) ;;
         plans) COMPREPLY=($(compgen -W "--channels --batch --mixers --lengths --threads --candidates
           --finalists --rounds --memory-limit --untuned --quiet --json --help" -- "$cur")) ;;
-        *) [ "$COMP_CWORD" -eq 2 ] && COMPREPLY=($(compgen -W "mixer tiles model latency pool paper relaxed plans contract" -- "$cur")) ;;
+        *) [ "$COMP_CWORD" -eq 2 ] && COMPREPLY=($(compgen -W "mixer tiles model latency pool paper relaxed plans contract batch" -- "$cur")) ;;
       esac ;;
   esac
 }

@@ -1,0 +1,110 @@
+// lcsm bench batch: several sequences side by side.
+#include "bench_batch.h"
+
+#include <fmt/format.h>
+
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "base/thread_pool.h"
+#include "bench/batch_bench.h"
+#include "bench/machine.h"
+#include "bench_subject.h"
+#include "interrupt.h"
+#include "io/atomic_file.h"
+#include "output.h"
+#include "progress.h"
+
+namespace lcsm::cli {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+struct Options {
+  BenchSubject subject;
+  bench::BatchCase wanted = {.rows = {1, 2, 4, 8, 16}};
+  size_t threads = 0;
+  std::string json_file;
+};
+
+Status Run(const Options& options) {
+  LCSM_ASSIGN_OR_RETURN(const std::shared_ptr<const Model> model,
+                        LoadBenchSubject(options.subject));
+  ThreadPool pool(options.threads);
+  Progress bar("batches", false);
+  LCSM_ASSIGN_OR_RETURN(
+      const std::vector<bench::BatchResult> results,
+      bench::RunBatch(*model, options.wanted, pool, [&bar](double done) {
+        bar.Update(done);
+        return !Interrupted();
+      }));
+  bar.Finish();
+  const std::string name = SubjectName(options.subject, *model);
+  std::string table = fmt::format(
+      "{}, {}; rows compared with states by themselves first\n"
+      "{:>6} {:>10} {:>10} {:>10} {:>14}\n",
+      name, Count(pool.NumThreads(), "thread"), "rows", "step ms", "mixers ms",
+      "tokens/s", "of the first");
+  Json rows = Json::array();
+  for (const bench::BatchResult& r : results) {
+    table += fmt::format("{:>6} {:>10.4f} {:>10.4f} {:>10.0f} {:>14.2f}\n",
+                         r.rows, r.step_ms, r.mixer_ms, r.tokens_per_second,
+                         r.tokens_per_second / results[0].tokens_per_second);
+    rows.push_back({{"rows", r.rows},
+                    {"step_ms", r.step_ms},
+                    {"mixer_ms", r.mixer_ms},
+                    {"tokens_per_second", r.tokens_per_second}});
+  }
+  const Json json = {{"machine", bench::MachineJson()},
+                     {"model", name},
+                     {"threads", pool.NumThreads()},
+                     {"prompt", options.wanted.prompt},
+                     {"steps", options.wanted.steps},
+                     {"repeats", options.wanted.repeats},
+                     {"results", rows}};
+  if (!options.json_file.empty()) {
+    LCSM_RETURN_IF_ERROR(
+        io::WriteFileAtomically(options.json_file, json.dump(1) + "\n"));
+  }
+  Output out;
+  LCSM_RETURN_IF_ERROR(out.Write(table));
+  return out.Flush();
+}
+
+}  // namespace
+
+void AddBenchBatch(App& root, Commands& commands) {
+  auto options = std::make_shared<Options>();
+  App app = root.add_subcommand(
+      "batch", "Several sequences side by side: what sharing weights is worth");
+  AddBenchSubject(*app, options->subject);
+  app->add_option("--rows", options->wanted.rows, "sequences of each case")
+      ->delimiter(',')
+      ->check(WholeIn(1, 4096))
+      ->capture_default_str();
+  app->add_option("--prompt", options->wanted.prompt,
+                  "known tokens before the first step")
+      ->check(WholeIn(1, UINT32_MAX))
+      ->capture_default_str();
+  app->add_option("--steps", options->wanted.steps, "steps of each run")
+      ->check(WholeIn(1, UINT32_MAX))
+      ->capture_default_str();
+  app->add_option("--repeats", options->wanted.repeats,
+                  "runs of each case, in turns; medians")
+      ->check(WholeIn(1, 1000))
+      ->capture_default_str();
+  app->add_option("--threads", options->threads,
+                  "threads (default: one for each processor)")
+      ->type_name("N")
+      ->check(WholeIn(1, ThreadPool::kMaxThreads));
+  app->add_option("--json", options->json_file, "write the results to FILE")
+      ->type_name("FILE");
+  app->footer(
+      "Example:\n"
+      "  lcsm bench batch --shape hyenadna-large-1m --rows 1,8");
+  commands.push_back({app, [options] { return Answer(Run(*options)); }});
+}
+
+}  // namespace lcsm::cli

@@ -1,0 +1,31 @@
+"""lcsm bench batch at sizes that take no time: what it writes, not how fast anything is."""
+import json
+import unittest
+
+from harness import CliTest
+
+
+class BenchBatch(CliTest):
+    def test_rows(self):
+        base = ("bench", "batch", "--model", self.dna_model, "--rows", "1,3", "--prompt", 5, "--steps", 4, "--repeats", 2)
+        for weights in ("f32", "bf16"):
+            table = self.ok(*base, "--weights", weights, "--threads", 2, "--json", "b.json").stdout
+            self.assertIn(b"tokens/s", table)
+            with open(self.path("b.json")) as file:
+                data = json.load(file)
+            self.assertEqual([row["rows"] for row in data["results"]], [1, 3])
+            self.assertEqual((data["threads"], data["steps"]), (2, 4))
+            for row in data["results"]:
+                self.assertGreater(row["tokens_per_second"], 0)
+
+    def test_wrong_usage(self):
+        for extra in (["--rows", "0"], ["--rows", "x"], ["--steps", "0"], ["--prompt", "0"]):
+            with self.subTest(extra=extra):
+                self.fails(2, "bench", "batch", *extra)
+        self.fails(1, "bench", "batch", "--shape", "no-such-shape", says=["no-such-shape"])
+        self.fails(1, "bench", "batch", "--model", self.dna_model, "--steps", 5000, says=["positions"])
+        self.assertIn(b"Example", self.ok("bench", "batch", "--help").stdout)
+
+
+if __name__ == "__main__":
+    unittest.main()
