@@ -24,6 +24,8 @@ class ShortFir {
   size_t channels() const { return channels_; }
   size_t taps() const { return taps_; }
   size_t bytes() const { return w_.bytes(); }
+  const float* weights() const { return w_.data(); }  // [taps][channels]
+  const float* bias() const { return bias_; }
   // Rows of past inputs that a tail holds; at least one.
   size_t tail_rows() const { return taps_ > 2 ? taps_ - 1 : 1; }
 

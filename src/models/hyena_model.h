@@ -26,6 +26,10 @@ class HyenaModel : public Model {
   Status CheckWeights() const override {
     return weights_->source().CheckIntact();
   }
+  // For devices, which keep weights of their own made of these.
+  const std::shared_ptr<const HyenaWeights>& weights() const {
+    return weights_;
+  }
 
  private:
   // What options come to.

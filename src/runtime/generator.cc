@@ -117,10 +117,16 @@ StatusOr<bool> Generator::ReadPrompt(std::span<const int32_t> prompt,
   return true;
 }
 
+void Generator::Begin() {
+  running_.Begin(options_.max_new_tokens);
+  ahead_.clear();
+  ahead_begin_ = 0;
+}
+
 StatusOr<GeneratedSample> Generator::Run(std::span<const int32_t> prompt,
                                          uint64_t sample,
                                          const GenerateHooks& hooks) {
-  running_.Begin(options_.max_new_tokens);
+  Begin();
   LCSM_ASSIGN_OR_RETURN(const bool taken, ReadPrompt(prompt, hooks));
   if (!taken) {
     GeneratedSample out;
@@ -153,7 +159,7 @@ StatusOr<GeneratedSample> Generator::Resume(size_t prompt_size,
   }
   LCSM_RETURN_IF_ERROR(
       CheckSteps(taken, std::max<size_t>(options_.max_new_tokens, 1) - 1));
-  running_.Begin(options_.max_new_tokens);
+  Begin();
   first_position_ = prompt_size;
   logits_ = so_far.logits;
   for (size_t i = 0; i < std::min(sampled, options_.max_new_tokens); ++i) {
@@ -211,7 +217,13 @@ StatusOr<bool> Generator::Next(const float* logits, uint64_t sample,
   const double logprob = options_.logprobs ? sampler_.LogProb(logits, id) : 0.0;
   const double sampling = Seconds(start);
   figures_.sampler_seconds += sampling;
-  figures_.token_ms.push_back(static_cast<float>((seconds + sampling) * 1e3));
+  return Take(id, logprob, seconds + sampling, hooks, running, out);
+}
+
+StatusOr<bool> Generator::Take(int32_t id, double logprob, double seconds,
+                               const GenerateHooks& hooks,
+                               RunningSample& running, GeneratedSample* out) {
+  figures_.token_ms.push_back(static_cast<float>(seconds * 1e3));
   ++figures_.new_tokens;
   if (options_.stop_at_eos && id == model_.info().eos_id) {
     out->finish = FinishReason::kEos;
@@ -225,27 +237,50 @@ StatusOr<bool> Generator::Next(const float* logits, uint64_t sample,
   return false;
 }
 
+StatusOr<int32_t> Generator::NextAhead(uint64_t sample) {
+  if (ahead_begin_ == ahead_.size()) {
+    ahead_.resize(
+        std::min(options_.ahead, options_.max_new_tokens - running_.size()));
+    ahead_begin_ = 0;
+    LCSM_RETURN_IF_ERROR(state_.SampleSteps(running_.last(), options_.sampler,
+                                            sample, sampler_.ids(), ahead_));
+    LCSM_RETURN_IF_ERROR(model_.CheckWeights());
+  }
+  return ahead_[ahead_begin_++];
+}
+
 Status Generator::Continue(uint64_t sample, const GenerateHooks& hooks,
                            GeneratedSample* out) {
   out->finish = FinishReason::kLength;
   // A run that goes on first hands over what was settled before.
   LCSM_RETURN_IF_ERROR(running_.Settle(hooks, out));
+  const bool by_itself =
+      options_.ahead > 1 && !options_.logprobs && state_.SamplesItself();
   while (running_.size() < options_.max_new_tokens) {
-    if (CancelWanted()) {
+    if (ahead_begin_ == ahead_.size() && CancelWanted()) {
       out->finish = FinishReason::kCancelled;
       break;
     }
-    double seconds = 0;
     // The logits are those of the last token, unless it was not taken in yet.
-    if (state_.position() < first_position_ + running_.size()) {
-      const Clock::time_point start = Clock::now();
-      state_.Step(running_.last(), logits_.data());
-      seconds = Seconds(start);
-      LCSM_RETURN_IF_ERROR(model_.CheckWeights());
+    const bool taken = ahead_begin_ == ahead_.size() &&
+                       state_.position() >= first_position_ + running_.size();
+    bool ended = false;
+    const Clock::time_point start = Clock::now();
+    if (!taken && by_itself) {
+      LCSM_ASSIGN_OR_RETURN(const int32_t id, NextAhead(sample));
+      LCSM_ASSIGN_OR_RETURN(
+          ended, Take(id, 0.0, Seconds(start), hooks, running_, out));
+    } else {
+      double seconds = 0;
+      if (!taken) {
+        state_.Step(running_.last(), logits_.data());
+        seconds = Seconds(start);
+        LCSM_RETURN_IF_ERROR(model_.CheckWeights());
+      }
+      LCSM_ASSIGN_OR_RETURN(
+          ended, Next(logits_.data(), sample, state_.position(), seconds, hooks,
+                      running_, out));
     }
-    LCSM_ASSIGN_OR_RETURN(const bool ended,
-                          Next(logits_.data(), sample, state_.position(),
-                               seconds, hooks, running_, out));
     if (ended) break;
   }
   return running_.Finish(hooks, out);

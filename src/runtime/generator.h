@@ -33,6 +33,10 @@ struct GenerateOptions {
   // Nothing is taken in after a run until the state is reset, so that the
   // prompt need not be remembered for more positions than max_new_tokens.
   bool ends_sequence = false;
+  // Tokens that a state which samples by itself may be ahead of what was looked
+  // at. After a stop, more than 1 leaves the state where nothing but Reset will
+  // do, and a cancel waits for the tokens that are under way.
+  size_t ahead = 1;
   // Set from anywhere (a signal handler too) to end the sample after the
   // current token. May be null; must outlive the generator.
   const std::atomic<bool>* cancel = nullptr;
@@ -114,6 +118,10 @@ class Generator {
   StatusOr<bool> Next(const float* logits, uint64_t sample, size_t position,
                       double seconds, const GenerateHooks& hooks,
                       RunningSample& running, GeneratedSample* out);
+  // The same of a token that was sampled.
+  StatusOr<bool> Take(int32_t id, double logprob, double seconds,
+                      const GenerateHooks& hooks, RunningSample& running,
+                      GeneratedSample* out);
   Status ContinueMany(uint64_t first_sample,
                       std::span<const GenerateHooks> hooks, BatchState& batch,
                       std::vector<RunningSample>& running,
@@ -122,8 +130,13 @@ class Generator {
   StatusOr<GeneratedSample> Timed(uint64_t sample, const GenerateHooks& hooks);
   Status Continue(uint64_t sample, const GenerateHooks& hooks,
                   GeneratedSample* out);
+  void Begin();
   // Whether the last `steps - taken` of `steps` may still be taken.
   Status CheckSteps(size_t taken, size_t steps) const;
+
+  // The next token by the state's own sampler, from a group that was fetched
+  // before or now.
+  StatusOr<int32_t> NextAhead(uint64_t sample);
 
   const Model& model_;
   ModelState& state_;
@@ -132,6 +145,9 @@ class Generator {
   Sampler sampler_;
   StopMatcher stops_;
   std::vector<float> logits_;
+  // Sampled by the state and not looked at yet, from ahead_begin_ on.
+  std::vector<int32_t> ahead_;
+  size_t ahead_begin_ = 0;
   size_t first_position_ = 0;  // Of the running sample, behind the prompt.
   RunningSample running_;
   GenerateFigures figures_;

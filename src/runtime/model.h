@@ -24,6 +24,7 @@
 #include "conv/plan.h"
 #include "io/section_file.h"
 #include "lcsm/status.h"
+#include "runtime/sampler.h"
 
 namespace lcsm {
 
@@ -196,6 +197,23 @@ class ModelState {
   }
   virtual Status Load(io::SectionReader& reader) {
     return Unsupported("states of this kind of model cannot be loaded");
+  }
+  // Whether Save leaves nothing in the order of a SIMD target.
+  virtual bool SavesForAnyTarget() const { return false; }
+
+  // Whether the state can sample by itself, where that saves handing logits
+  // over.
+  virtual bool SamplesItself() const { return false; }
+  // Takes `first` in, then samples and takes in until `tokens` are full: token
+  // k follows the one before it (the first one `first`), and all but the last
+  // are taken in. The tokens are those of Step and Sampler::Sample. `ids` are
+  // those that may be chosen, ascending. Requires SamplesItself() and
+  // StepRoom() >= tokens.size() > 0. Errors: the state's device; memory, the
+  // first time.
+  virtual Status SampleSteps(int32_t first, const SamplerOptions& options,
+                             uint64_t sample, std::span<const int32_t> ids,
+                             std::span<int32_t> tokens) {
+    return InternalError("this state does not sample");
   }
 
   virtual size_t padded_vocab() const = 0;  // As ModelInfo's.

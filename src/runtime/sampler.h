@@ -43,6 +43,7 @@ class Sampler {
   double LogProb(const float* logits, int32_t token) const noexcept;
 
   const SamplerOptions& options() const { return options_; }
+  const std::vector<int32_t>& ids() const { return ids_; }  // See ids_.
 
  private:
   struct Candidate {

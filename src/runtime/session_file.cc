@@ -168,8 +168,10 @@ SessionRecord MakeSessionRecord(const Model& model,
 
 Status SaveSession(const std::filesystem::path& path,
                    const SessionRecord& record, const ModelState& state) {
+  SessionRecord header = record;
+  if (state.SavesForAnyTarget()) header.simd_target = kAnySimdTarget;
   LCSM_ASSIGN_OR_RETURN(io::SectionWriter writer,
-                        io::SectionWriter::Create(path, Header(record)));
+                        io::SectionWriter::Create(path, Header(header)));
   LCSM_RETURN_IF_ERROR(Put(writer, "prompt", record.prompt));
   LCSM_RETURN_IF_ERROR(Put(writer, "sampled", record.sampled.tokens));
   LCSM_RETURN_IF_ERROR(Put(writer, "logprobs", record.sampled.logprobs));
@@ -222,7 +224,8 @@ Status OpenedSession::Check(const ModelInfo& info) const {
   if (record.weights != info.weight_format) {
     return differs("--weights", record.weights, info.weight_format);
   }
-  if (record.simd_target != SimdTarget()) {
+  if (record.simd_target != kAnySimdTarget &&
+      record.simd_target != SimdTarget()) {
     return differs("the SIMD target", record.simd_target, SimdTarget());
   }
   const auto check = [&](const std::vector<int32_t>& ids) -> Status {

@@ -20,6 +20,9 @@
 
 namespace lcsm {
 
+// SessionRecord::simd_target of states that SavesForAnyTarget().
+inline constexpr char kAnySimdTarget[] = "any";
+
 struct SessionRecord {
   std::string program;  // Name and version of the writer.
   std::string model;    // Its name, for messages.
