@@ -18,7 +18,7 @@ OWNED = tools/as-owner.sh
 CONFIGURE = $(OWNED) cmake >/dev/null $(CACHE) $(CMAKE_FLAGS) --preset
 BUILD = $(OWNED) cmake --build -j $(JOBS) --preset
 
-.PHONY: help deps build demo test install asan tsan fuzz fftw neon lint tidy format bench clean
+.PHONY: help deps build demo test install asan tsan fuzz fftw neon cuda lint tidy format bench clean
 
 help:
 	@echo "make demo      install what is missing, build, and generate text from the model in the box"
@@ -30,6 +30,7 @@ help:
 	@echo "make fuzz      each fuzzer for FUZZ_SECONDS (20)"
 	@echo "make fftw      a build with FFTW (GPL) as the library FFT, with its rival benchmark"
 	@echo "make neon      unit tests built for 64-bit Arm, run under qemu"
+	@echo "make cuda      what needs nvcc, compiled for sm_80 and sm_90 (bench/gpu.sh tests and measures on a GPU)"
 	@echo "make bench     the figures of the README, about ten minutes on an idle machine"
 	@echo "make lint      formatting, layers, links, lengths: seconds"
 	@echo "make tidy      lint and clang-tidy over everything: minutes"
@@ -91,6 +92,12 @@ fftw:
 neon:
 	@tools/install-deps.sh neon
 	@$(OWNED) tools/neon.sh $(JOBS)
+
+# No more than device code and the driver's calls: the rest of src/cuda is in every build.
+cuda:
+	@tools/install-deps.sh build
+	@$(CONFIGURE) release -B build/cuda -DLCSM_CUDA=ON -DLCSM_WERROR=ON
+	@$(OWNED) cmake --build build/cuda -j $(JOBS) --target cuda_kernels lcsm_cuda_device
 
 bench: build
 	@$(OWNED) tools/bench.sh $(LCSM)

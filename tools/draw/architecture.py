@@ -23,9 +23,10 @@ LAYERS = {
     "mixers": (3, 0, 1, "gated long convolution, short FIR"),
     "runtime": (3, 1, 1, "Model interface, sampling, texts"),
     "models": (4, 0, 2, "one family each: config, weights, filters, order of blocks"),
-    "api": (5, 0, 1, "what the public headers promise"),
-    "bench": (5, 1, 1, "timings of answers checked first"),
-    "apps/cli": (6, 0, 2, "the lcsm command"),
+    "cuda": (5, 0, 1, "models on GPUs"),
+    "api": (6, 0, 1, "what the public headers promise"),
+    "bench": (6, 1, 1, "timings of answers checked first"),
+    "apps/cli": (7, 0, 2, "the lcsm command"),
 }
 COLUMN, GAP_X, BOX, PITCH = 226, 24, 50, 78
 LEFT, TOP = 92, 62

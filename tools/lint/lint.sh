@@ -33,7 +33,7 @@ tidy() {
 # One at a time: `bash -n a b` looks at a alone.
 shells() {
   local script status=0
-  for script in tools/*.sh tools/*/*.sh tests/*/*.sh .ci/run; do
+  for script in tools/*.sh tools/*/*.sh tests/*/*.sh bench/*.sh .ci/run; do
     bash -n "$script" || status=1
   done
   return $status

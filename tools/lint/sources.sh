@@ -3,7 +3,7 @@
 set -eu
 cd "$(dirname "$0")/../.."
 # Run by sudo in somebody's checkout git would refuse otherwise, and an empty list would pass as clean.
-files=$(git -c safe.directory='*' ls-files --cached --others --exclude-standard -- '*.cc' '*.h' '*.hpp' '*.cpp')
+files=$(git -c safe.directory='*' ls-files --cached --others --exclude-standard -- '*.cc' '*.h' '*.hpp' '*.cpp' '*.cu' '*.cuh')
 [ -n "$files" ] || { echo "sources.sh: git lists no sources here" >&2; exit 1; }
 # A file removed but not yet committed is still listed.
 echo "$files" | while read -r file; do

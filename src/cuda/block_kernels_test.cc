@@ -1,0 +1,254 @@
+// Blocks of a decode step and of prefills, and the sampler, against their
+// scalar references and the host's sampler.
+#include <bit>
+#include <cmath>
+#include <random>
+
+#include "cuda/test_devices.h"
+#include "kernels/ref/pointwise_ref.h"
+#include "runtime/sampler.h"
+
+namespace lcsm::cuda {
+namespace {
+
+std::vector<float> Noise(size_t n, uint32_t seed) {
+  std::mt19937 rng(seed);
+  std::normal_distribution<float> normal;
+  std::vector<float> values(n);
+  for (float& v : values) v = normal(rng);
+  return values;
+}
+
+class BlockKernelsTest : public testing::TestWithParam<std::string> {
+ protected:
+  void SetUp() override {
+    device_ = OpenTestDevice(GetParam());
+    queue_ = device_->NewQueue(false).value();
+  }
+  Array<float> Bring(const std::vector<float>& values) {
+    return device_->Bring<float>(values, "test").value();
+  }
+  std::shared_ptr<Device> device_;
+  std::unique_ptr<Queue> queue_;
+};
+
+struct LinearCase {
+  size_t in, out, rows;
+  bool norm, bf16;
+  LinearThen then;
+};
+
+double WantOf(const LinearCase& c, const std::vector<float>& w,
+              const std::vector<float>& b, const std::vector<double>& u,
+              float before, size_t row, size_t o) {
+  double sum = b[o];
+  for (size_t i = 0; i < c.in; ++i) {
+    sum += static_cast<double>(w[o * c.in + i]) * u[row * c.in + i];
+  }
+  if (c.then == LinearThen::kAdd) return before + sum;
+  if (c.then == LinearThen::kGelu) return ref::Gelu(static_cast<float>(sum));
+  return sum;
+}
+
+TEST_P(BlockKernelsTest, LinearLayers) {
+  std::vector<LinearCase> cases;
+  for (const size_t in : {1, 3, 4, 17, 128, 131, 256, 260}) {
+    for (const size_t out : {1, 7, 8, 9, 33}) {
+      cases.push_back({in, out, 1, in > 1, false, LinearThen::kStore});
+      cases.push_back({in, out, 5, false, true, LinearThen::kAdd});
+      cases.push_back({in, out, 8, in > 2, false, LinearThen::kGelu});
+      cases.push_back({in, out, 1, in > 2, true, LinearThen::kStore});
+    }
+  }
+  for (const LinearCase& c : cases) {
+    SCOPED_TRACE(testing::Message() << c.in << " to " << c.out << ", rows "
+                                    << c.rows << " bf16 " << c.bf16);
+    std::vector<float> w = Noise(c.in * c.out, 1);
+    std::vector<Bfloat16> halves(w.size());
+    for (size_t i = 0; i < w.size() && c.bf16; ++i) {
+      halves[i].bits =
+          static_cast<uint16_t>(std::bit_cast<uint32_t>(w[i]) >> 16);
+      w[i] = ToFloat(halves[i]);
+    }
+    const std::vector<float> b = Noise(c.out, 2), x = Noise(c.rows * c.in, 3);
+    const std::vector<float> nw = Noise(c.in, 4), nb = Noise(c.in, 5);
+    const std::vector<float> before = Noise(c.rows * c.out, 6);
+    const auto on_w = Bring(w), on_b = Bring(b), on_x = Bring(x),
+               on_nw = Bring(nw), on_nb = Bring(nb), on_y = Bring(before);
+    const auto on_h = device_->Bring<Bfloat16>(halves, "test").value();
+    LinearWork work;
+    work.weight = c.bf16 ? static_cast<const void*>(on_h.data()) : on_w.data();
+    work.bias = on_b.data();
+    work.in = static_cast<uint32_t>(c.in);
+    work.out = static_cast<uint32_t>(c.out);
+    work.rows = static_cast<uint32_t>(c.rows);
+    work.rounds = c.out > 8 ? 2 : 1;
+    work.x = on_x.data();
+    work.norm_weight = c.norm ? on_nw.data() : nullptr;
+    work.norm_bias = on_nb.data();
+    work.eps = 1e-5f;
+    work.y = on_y.data();
+    work.then = c.then;
+    if (c.bf16 && c.rows == 1) {
+      queue_->Launch<LinearKernel<Bfloat16, 1>>(work);
+    } else if (c.bf16) {
+      queue_->Launch<LinearKernel<Bfloat16, 8>>(work);
+    } else if (c.rows == 1) {
+      queue_->Launch<LinearKernel<float, 1>>(work);
+    } else {
+      queue_->Launch<LinearKernel<float, 8>>(work);
+    }
+    ASSERT_TRUE(queue_->Wait().ok());
+    const std::vector<float> got = Fetch(*device_, on_y.data(), c.rows * c.out);
+    std::vector<double> u(x.begin(), x.end());
+    for (size_t row = 0; row < c.rows && c.norm; ++row) {
+      ref::LayerNorm(x.data() + row * c.in, nw.data(), nb.data(), c.in, 1e-5f,
+                     u.data() + row * c.in);
+    }
+    for (size_t i = 0; i < got.size(); ++i) {
+      const double want = WantOf(c, w, b, u, before[i], i / c.out, i % c.out);
+      // float32 sums of `in` products of order 1.
+      ASSERT_NEAR(got[i], want, 4e-6 * (std::sqrt(c.in) + std::abs(want))) << i;
+    }
+  }
+}
+
+TEST_P(BlockKernelsTest, NormsOfManyRows) {
+  for (const size_t width : {2, 5, 128, 300}) {
+    constexpr size_t kRows = 3;
+    const std::vector<float> x = Noise(kRows * width, 1), w = Noise(width, 2),
+                             b = Noise(width, 3);
+    const auto on_x = Bring(x), on_w = Bring(w), on_b = Bring(b);
+    const auto y = device_->NewArray<float>(kRows * width, "test").value();
+    queue_->Launch<NormRowsKernel>({.x = on_x.data(),
+                                    .weight = on_w.data(),
+                                    .bias = on_b.data(),
+                                    .y = y.data(),
+                                    .rows = kRows,
+                                    .width = width,
+                                    .eps = 1e-5f});
+    ASSERT_TRUE(queue_->Wait().ok());
+    const auto got = Fetch(*device_, y.data(), kRows * width);
+    for (size_t row = 0; row < kRows; ++row) {
+      std::vector<double> want(width);
+      ref::LayerNorm(x.data() + row * width, w.data(), b.data(), width, 1e-5f,
+                     want.data());
+      for (size_t i = 0; i < width; ++i) {
+        ASSERT_NEAR(got[row * width + i], want[i], 1e-5);
+      }
+    }
+  }
+}
+
+// Rows cut into calls anyhow, against one row after another.
+TEST_P(BlockKernelsTest, ShortFirsOfManyRows) {
+  constexpr size_t kRows = 9, kStreams = 7;
+  for (const uint32_t taps : {1u, 2u, 3u, 5u}) {
+    const uint32_t tail_rows = taps > 2 ? taps - 1 : 1;
+    const std::vector<float> p = Noise(kRows * kStreams, 1),
+                             bias = Noise(kStreams, 2),
+                             fir = Noise(taps * kStreams, 3),
+                             fir_bias = Noise(kStreams, 4);
+    const auto on_p = Bring(p), on_bias = Bring(bias), on_fir = Bring(fir),
+               on_fir_bias = Bring(fir_bias);
+    for (const size_t piece : {1, 2, 4, 9}) {
+      const auto tail =
+          device_->NewZeros<float>(tail_rows * kStreams, "test").value();
+      const auto q = device_->NewArray<float>(kRows * kStreams, "test").value();
+      for (size_t first = 0; first < kRows; first += piece) {
+        FirRowsKernel::Args args;
+        args.p = on_p.data() + first * kStreams;
+        args.q = q.data() + first * kStreams;
+        args.rows = std::min(piece, kRows - first);
+        args.streams = kStreams;
+        args.bias = on_bias.data();
+        args.fir = on_fir.data();
+        args.fir_bias = on_fir_bias.data();
+        args.tail = tail.data();
+        args.taps = taps;
+        args.tail_rows = tail_rows;
+        queue_->Launch<FirRowsKernel>(args);
+        args.moves_tail = 1;
+        queue_->Launch<FirRowsKernel>(args);
+      }
+      ASSERT_TRUE(queue_->Wait().ok());
+      const auto got = Fetch(*device_, q.data(), kRows * kStreams);
+      const auto left = Fetch(*device_, tail.data(), tail_rows * kStreams);
+      for (size_t t = 0; t < kRows; ++t) {
+        for (size_t s = 0; s < kStreams; ++s) {
+          double want = fir_bias[s];
+          for (size_t j = 0; j < taps; ++j) {
+            if (t + j + 1 < taps) continue;
+            const size_t at = t + j + 1 - taps;
+            want += static_cast<double>(fir[j * kStreams + s]) *
+                    (p[at * kStreams + s] + bias[s]);
+          }
+          ASSERT_NEAR(got[t * kStreams + s], want, 1e-5) << t << " " << s;
+        }
+      }
+      for (size_t s = 0; s < kStreams; ++s) {
+        EXPECT_EQ(left[(tail_rows - 1) * kStreams + s],
+                  p[(kRows - 1) * kStreams + s] + bias[s]);
+      }
+    }
+  }
+}
+
+TEST_P(BlockKernelsTest, SamplesTheHostsTokens) {
+  std::mt19937 rng(11);
+  for (int round = 0; round < 120; ++round) {
+    const size_t vocab = round % 3 == 0 ? 12 : 1 + rng() % 700;
+    SamplerOptions options;
+    options.temperature = round % 7 == 0 ? 0 : 0.1 + 0.01 * (rng() % 200);
+    options.top_k = rng() % 3 == 0 ? rng() % (vocab + 3) : 0;
+    options.top_p = rng() % 2 == 0 ? 1 : 0.05 + 0.01 * (rng() % 95);
+    options.min_p = rng() % 3 == 0 ? 0.01 * (rng() % 40) : 0;
+    options.seed = rng();
+    std::vector<int32_t> ids;
+    for (size_t id = 0; id < vocab; ++id) {
+      if (round % 4 != 0 || rng() % 2 == 0 ||
+          (id + 1 == vocab && ids.empty())) {
+        ids.push_back(static_cast<int32_t>(id));
+      }
+    }
+    Sampler sampler = Sampler::Create(options, vocab, ids).value();
+    std::vector<float> logits = Noise(vocab, static_cast<uint32_t>(round));
+    // Ties, and what should not be.
+    for (size_t k = 0; k + 1 < vocab && k < 5; ++k) {
+      logits[rng() % vocab] = logits[rng() % vocab];
+    }
+    if (round % 10 == 0) logits[rng() % vocab] = NAN;
+    if (round % 11 == 0) logits[rng() % vocab] = INFINITY;
+    const uint64_t position = rng(), sample = rng() % 5;
+    SampleOptions on = {options.temperature, options.top_p, options.min_p,
+                        options.top_k,       options.seed,  sample,
+                        ids.size()};
+    StepControl control = {.known = position % 1000,
+                           .origin = position - position % 1000};
+    const auto on_options =
+        device_->Bring<SampleOptions>(std::span(&on, 1), "test").value();
+    const auto on_control =
+        device_->Bring<StepControl>(std::span(&control, 1), "test").value();
+    const auto on_ids = device_->Bring<int32_t>(ids, "test").value();
+    const auto on_logits = Bring(logits);
+    const auto out = device_->NewZeros<int32_t>(9, "test").value();
+    queue_->Launch<SampleKernel>({.control = on_control.data(),
+                                  .options = on_options.data(),
+                                  .ids = on_ids.data(),
+                                  .logits = on_logits.data(),
+                                  .token = out.data() + 8,
+                                  .sampled = out.data(),
+                                  .ring = 8});
+    ASSERT_TRUE(queue_->Wait().ok());
+    const auto got = Fetch(*device_, out.data(), 9);
+    const int32_t want = sampler.Sample(logits.data(), sample, position);
+    EXPECT_EQ(got[8], want) << "round " << round << " of " << vocab;
+    EXPECT_EQ(got[position % 8], want);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Devices, BlockKernelsTest,
+                         testing::ValuesIn(TestDevices()), DeviceTestName);
+
+}  // namespace
+}  // namespace lcsm::cuda

@@ -1,0 +1,83 @@
+#include "cuda/device.h"
+
+#include <fmt/format.h>
+
+#include <charconv>
+#include <system_error>
+
+namespace lcsm::cuda {
+
+Memory& Memory::operator=(Memory&& other) noexcept {
+  if (this == &other) return *this;
+  Free();
+  device_ = std::move(other.device_);
+  data_ = std::exchange(other.data_, nullptr);
+  bytes_ = std::exchange(other.bytes_, 0);
+  return *this;
+}
+
+void Memory::Free() noexcept {
+  if (data_ != nullptr) device_->DoFree(data_);
+  data_ = nullptr;
+}
+
+HostMemory& HostMemory::operator=(HostMemory&& other) noexcept {
+  if (this == &other) return *this;
+  Free();
+  device_ = std::move(other.device_);
+  data_ = std::exchange(other.data_, nullptr);
+  bytes_ = std::exchange(other.bytes_, 0);
+  return *this;
+}
+
+void HostMemory::Free() noexcept {
+  if (data_ != nullptr) device_->DoFreeHost(data_);
+  data_ = nullptr;
+}
+
+StatusOr<Memory> Device::Allocate(size_t bytes, const char* what) {
+  if (bytes == 0) return Memory();
+  LCSM_RETURN_IF_ERROR(status());
+  void* const data = DoAllocate(bytes);
+  if (data == nullptr) {
+    const StatusOr<size_t> left = FreeBytes();
+    return ResourceExhausted(fmt::format(
+        "{} ({}) has no {:.2f} GiB left for {}: {:.2f} of its {:.2f} GiB are "
+        "free",
+        info().label, info().name, static_cast<double>(bytes) / 0x1p30, what,
+        left.ok() ? static_cast<double>(*left) / 0x1p30 : 0.0,
+        static_cast<double>(info().memory_bytes) / 0x1p30));
+  }
+  return Memory(shared_from_this(), data, bytes);
+}
+
+StatusOr<HostMemory> Device::AllocateHost(size_t bytes) {
+  void* const data = DoAllocateHost(bytes);
+  if (data == nullptr) {
+    return ResourceExhausted(
+        fmt::format("no {} bytes of memory that {} can reach are left", bytes,
+                    info().label));
+  }
+  return HostMemory(shared_from_this(), data, bytes);
+}
+
+StatusOr<DeviceChoice> ParseDevice(const std::string& text) {
+  DeviceChoice choice;
+  if (text == "cpu") return choice;
+  if (text == "auto") {
+    choice.kind = DeviceChoice::Kind::kAuto;
+    return choice;
+  }
+  choice.kind = DeviceChoice::Kind::kCuda;
+  if (text == "cuda") return choice;
+  if (text.starts_with("cuda:") && text.size() > 5) {
+    const char* const end = text.data() + text.size();
+    const auto [rest, error] =
+        std::from_chars(text.data() + 5, end, choice.index);
+    if (error == std::errc() && rest == end && choice.index >= 0) return choice;
+  }
+  return InvalidInput(fmt::format(
+      "the device is '{}', expected cpu, cuda, cuda:N or auto", text));
+}
+
+}  // namespace lcsm::cuda

@@ -1,0 +1,339 @@
+#include "cuda/emulated_device.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+#include <functional>
+#include <limits>
+#include <map>
+#include <vector>
+
+#include "base/aligned_buffer.h"
+#include "kernels/library_fft.h"
+
+namespace lcsm::cuda {
+namespace {
+
+using Operation = std::function<void()>;
+
+// What compute capability 8.0 has.
+constexpr size_t kSharedBytes = 163 << 10;
+
+// Runs a launch. `turn` chooses the order of threads.
+using RunFunction = void (*)(Grid grid, size_t shared_bytes, const void* args,
+                             size_t turn);
+
+template <typename Kernel>
+void RunKernel(Grid grid, size_t shared_bytes, const void* args_bytes,
+               size_t turn) {
+  using Args = typename Kernel::Args;
+  const Args& args = *static_cast<const Args*>(args_bytes);
+  // In doubles: some kernels keep such there.
+  std::vector<double> shared(shared_bytes / sizeof(double) + 1);
+  constexpr auto kThreads = static_cast<size_t>(Kernel::kThreads);
+  std::vector<typename Kernel::Thread> threads(kThreads);
+  for (uint32_t y = 0; y < grid.y; ++y) {
+    for (uint32_t x = 0; x < grid.x; ++x) {
+      std::fill(shared.begin(), shared.end(),
+                std::numeric_limits<double>::quiet_NaN());
+      std::fill(threads.begin(), threads.end(), typename Kernel::Thread());
+      // Another order of blocks as well.
+      const Block block = {turn % 2 == 0 ? x : grid.x - 1 - x, y};
+      const int phases = Kernel::Phases(args, block);
+      for (int phase = 0; phase < phases; ++phase) {
+        for (size_t k = 0; k < kThreads; ++k) {
+          // 77 has no factor in common with the numbers of threads.
+          const size_t thread =
+              turn % 3 == 0 ? k
+                            : (turn % 3 == 1 ? kThreads - 1 - k
+                                             : (k * 77 + turn) % kThreads);
+          Kernel::Run(phase, args, block, static_cast<int>(thread),
+                      threads[thread], reinterpret_cast<float*>(shared.data()));
+        }
+      }
+    }
+  }
+}
+
+template <typename... Kernels>
+RunFunction FunctionOf(size_t kernel, KernelList<Kernels...>) {
+  constexpr RunFunction kFunctions[] = {RunKernel<Kernels>...};
+  return kFunctions[kernel];
+}
+
+class EmulatedDevice final : public Device {
+ public:
+  explicit EmulatedDevice(const EmulatedOptions& options) : options_(options) {
+    info_.name = "emulated device";
+    info_.label = "emulated";
+    info_.major = 9;
+    info_.multiprocessors = 4;
+    info_.memory_bytes = options.memory_bytes;
+    info_.shared_bytes = options.shared_bytes;
+    info_.l2_bytes = options.l2_bytes;
+  }
+
+  const DeviceInfo& info() const override { return info_; }
+  StatusOr<size_t> FreeBytes() override {
+    return options_.memory_bytes - taken_;
+  }
+  Status status() const override { return status_; }
+  Status Upload(void* to, const void* from, size_t bytes) override {
+    if (bytes != 0) std::memcpy(to, from, bytes);
+    return status_;
+  }
+  Status Download(void* to, const void* from, size_t bytes) override {
+    if (bytes != 0) std::memcpy(to, from, bytes);
+    return status_;
+  }
+  StatusOr<std::unique_ptr<Queue>> NewQueue(bool background) override;
+  StatusOr<std::unique_ptr<BatchedFft>> NewBatchedFft(size_t length,
+                                                      size_t batch) override;
+
+  StatusOr<std::unique_ptr<DepthwiseConvolution>> NewDepthwise(
+      size_t channels, size_t length) override;
+
+  // Whether an operation may still run.
+  bool Count() {
+    ++launches_;
+    if (options_.launches_until_lost != 0 &&
+        launches_ > options_.launches_until_lost && status_.ok()) {
+      status_ = InternalError("emulated was lost: what was on it is gone");
+    }
+    return status_.ok();
+  }
+  size_t launches() const { return launches_; }
+
+ private:
+  void* DoAllocate(size_t bytes) noexcept override {
+    if (bytes > options_.memory_bytes - taken_) return nullptr;
+    const size_t rounded = (bytes + 255) / 256 * 256;
+    void* const data = std::aligned_alloc(256, rounded);
+    if (data == nullptr) return nullptr;
+    std::memset(data, 0xff, rounded);  // NaN, as float and double.
+    taken_ += bytes;
+    sizes_[data] = bytes;
+    return data;
+  }
+  void DoFree(void* data) noexcept override {
+    taken_ -= sizes_[data];
+    sizes_.erase(data);
+    std::free(data);
+  }
+  void* DoAllocateHost(size_t bytes) noexcept override {
+    return std::aligned_alloc(256, (bytes + 255) / 256 * 256);
+  }
+  void DoFreeHost(void* data) noexcept override { std::free(data); }
+  Status DoClear(void* data, size_t bytes) override {
+    if (bytes != 0) std::memset(data, 0, bytes);
+    return status_;
+  }
+
+  const EmulatedOptions options_;
+  DeviceInfo info_;
+  size_t taken_ = 0, launches_ = 0;
+  std::map<void*, size_t> sizes_;
+  Status status_;
+};
+
+class EmulatedGraph final : public Graph {
+ public:
+  std::vector<Operation> operations;
+};
+
+class EmulatedQueue final : public Queue {
+ public:
+  explicit EmulatedQueue(std::shared_ptr<EmulatedDevice> device)
+      : device_(std::move(device)) {}
+
+  void Do(Operation operation) {
+    (capturing_ ? captured_ : pending_).push_back(std::move(operation));
+  }
+  void CopyIn(void* to, const void* from, size_t bytes) noexcept override {
+    Copy(to, from, bytes);
+  }
+  void CopyOut(void* to, const void* from, size_t bytes) noexcept override {
+    Copy(to, from, bytes);
+  }
+  void Copy(void* to, const void* from, size_t bytes) noexcept override {
+    Do([=, this] {
+      if (device_->status().ok() && bytes != 0) std::memmove(to, from, bytes);
+    });
+  }
+  void Clear(void* at, size_t bytes) noexcept override {
+    Do([=, this] {
+      if (device_->status().ok() && bytes != 0) std::memset(at, 0, bytes);
+    });
+  }
+  void Gemm(const GemmWork& w) noexcept override {
+    Do([=, this] {
+      if (!device_->Count()) return;
+      for (size_t i = 0; i < w.m; ++i) {
+        for (size_t j = 0; j < w.n; ++j) {
+          double sum = 0;
+          for (size_t k = 0; k < w.k; ++k) {
+            sum +=
+                static_cast<double>(w.a[i * w.a_stride + k]) * w.b[j * w.k + k];
+          }
+          float& c = w.c[i * w.c_stride + j];
+          c = static_cast<float>(w.accumulate ? c + sum : sum);
+        }
+      }
+    });
+  }
+  void WaitFor(Queue& other) noexcept override {
+    static_cast<EmulatedQueue&>(other).Flush();
+  }
+  void BeginCapture() noexcept override { capturing_ = true; }
+  StatusOr<std::unique_ptr<Graph>> EndCapture() override {
+    auto graph = std::make_unique<EmulatedGraph>();
+    graph->operations = std::exchange(captured_, {});
+    capturing_ = false;
+    return std::unique_ptr<Graph>(std::move(graph));
+  }
+  void Replay(const Graph& graph) noexcept override {
+    const auto& operations =
+        static_cast<const EmulatedGraph&>(graph).operations;
+    pending_.insert(pending_.end(), operations.begin(), operations.end());
+  }
+  Status Wait() noexcept override {
+    Flush();
+    return device_->status();
+  }
+  void Mark() noexcept override { mark_ = pending_.size(); }
+  Status WaitForMark() noexcept override {
+    Run(mark_);
+    return device_->status();
+  }
+  void Flush() { Run(pending_.size()); }
+
+ protected:
+  void LaunchBytes(size_t kernel, int, Grid grid, size_t shared_bytes,
+                   const void* args, size_t args_bytes) noexcept override {
+    // Copied now, as a launch does.
+    auto bytes = std::make_shared<std::vector<double>>(args_bytes / 8 + 1);
+    std::memcpy(bytes->data(), args, args_bytes);
+    Do([=, device = device_] {
+      // A small `shared_bytes` is about transforms alone.
+      const bool transform = kernel == AllKernels::IdOf<FftTileKernel>();
+      if (shared_bytes >
+          (transform ? device->info().shared_bytes : kSharedBytes)) {
+        std::abort();
+      }
+      if (!device->Count()) return;
+      FunctionOf(kernel, AllKernels())(grid, shared_bytes, bytes->data(),
+                                       device->launches());
+    });
+  }
+
+ private:
+  void Run(size_t count) {
+    const std::vector<Operation> now(
+        pending_.begin(),
+        pending_.begin() + static_cast<std::ptrdiff_t>(count));
+    pending_.erase(pending_.begin(),
+                   pending_.begin() + static_cast<std::ptrdiff_t>(count));
+    mark_ -= std::min(mark_, count);
+    for (const Operation& operation : now) operation();
+  }
+
+  const std::shared_ptr<EmulatedDevice> device_;
+  size_t mark_ = 0;
+  std::vector<Operation> pending_, captured_;
+  bool capturing_ = false;
+};
+
+class EmulatedFft final : public BatchedFft {
+ public:
+  EmulatedFft(std::unique_ptr<LibraryFft> fft, size_t length, size_t batch)
+      : fft_(std::move(fft)), length_(length), batch_(batch) {}
+
+  void Forward(Queue& queue, float* time, Complex* spectrum) noexcept override {
+    static_cast<EmulatedQueue&>(queue).Do([=, this] {
+      for (size_t k = 0; k < batch_; ++k) {
+        Run(time + k * length_, spectrum + k * (length_ / 2 + 1), true);
+      }
+    });
+  }
+  void Inverse(Queue& queue, Complex* spectrum, float* time) noexcept override {
+    static_cast<EmulatedQueue&>(queue).Do([=, this] {
+      for (size_t k = 0; k < batch_; ++k) {
+        Run(time + k * length_, spectrum + k * (length_ / 2 + 1), false);
+      }
+    });
+  }
+
+ private:
+  // Through aligned copies: the CPU's transform wants cache lines.
+  void Run(float* time, Complex* spectrum, bool forward) const {
+    FloatBuffer t = FloatBuffer::Allocate(length_, "a transform").value();
+    FloatBuffer s = FloatBuffer::Allocate(length_ + 2, "a spectrum").value();
+    float* const points = reinterpret_cast<float*>(spectrum);
+    if (forward) {
+      std::copy_n(time, length_, t.data());
+      fft_->Forward(t.data(), s.data());
+      std::copy_n(s.data(), length_ + 2, points);
+    } else {
+      std::copy_n(points, length_ + 2, s.data());
+      fft_->Inverse(s.data(), t.data());
+      std::copy_n(t.data(), length_, time);
+    }
+  }
+  const std::unique_ptr<LibraryFft> fft_;
+  const size_t length_, batch_;
+};
+
+class EmulatedDepthwise final : public DepthwiseConvolution {
+ public:
+  EmulatedDepthwise(size_t channels, size_t length)
+      : channels_(channels), length_(length) {}
+  void Run(Queue& queue, const float* x, const float* w,
+           float* y) noexcept override {
+    static_cast<EmulatedQueue&>(queue).Do([=, this] {
+      for (size_t c = 0; c < channels_; ++c) {
+        for (size_t j = 0; j < length_; ++j) {
+          double sum = 0;
+          for (size_t i = 0; i < length_; ++i) {
+            sum += static_cast<double>(x[c * length_ + i]) *
+                   w[c * (2 * length_ - 1) + j + length_ - 1 - i];
+          }
+          y[c * length_ + j] = static_cast<float>(sum);
+        }
+      }
+    });
+  }
+
+ private:
+  const size_t channels_, length_;
+};
+
+StatusOr<std::unique_ptr<DepthwiseConvolution>> EmulatedDevice::NewDepthwise(
+    size_t channels, size_t length) {
+  return std::unique_ptr<DepthwiseConvolution>(
+      std::make_unique<EmulatedDepthwise>(channels, length));
+}
+
+StatusOr<std::unique_ptr<Queue>> EmulatedDevice::NewQueue(bool) {
+  return std::unique_ptr<Queue>(std::make_unique<EmulatedQueue>(
+      std::static_pointer_cast<EmulatedDevice>(shared_from_this())));
+}
+
+StatusOr<std::unique_ptr<BatchedFft>> EmulatedDevice::NewBatchedFft(
+    size_t length, size_t batch) {
+  LCSM_ASSIGN_OR_RETURN(std::unique_ptr<LibraryFft> fft,
+                        LibraryFft::Create(length));
+  return std::unique_ptr<BatchedFft>(
+      std::make_unique<EmulatedFft>(std::move(fft), length, batch));
+}
+
+}  // namespace
+
+std::shared_ptr<Device> MakeEmulatedDevice(const EmulatedOptions& options) {
+  return std::make_shared<EmulatedDevice>(options);
+}
+
+size_t EmulatedLaunches(const Device& device) {
+  return static_cast<const EmulatedDevice&>(device).launches();
+}
+
+}  // namespace lcsm::cuda

@@ -1,0 +1,34 @@
+// FOR TESTS ONLY: a device whose blocks are run by the CPU, phase after phase,
+// thread after thread. It shows on machines without a GPU that indices and
+// arithmetic are right; it says nothing of speed, of the driver's calls or of
+// what a compiler makes of device code.
+//
+// It is strict where a GPU may be forgiving:
+// - memory and shared memory begin as NaN, so what nobody wrote shows;
+// - threads run in an order that changes from launch to launch, so two that
+// meet
+//   in one phase without a barrier give other bits;
+// - a queue does nothing until somebody waits for it, so a missing WaitFor
+//   shows; and a launch may be made to fail, as on a device that is lost.
+#pragma once
+
+#include <memory>
+
+#include "cuda/device.h"
+
+namespace lcsm::cuda {
+
+struct EmulatedOptions {
+  size_t memory_bytes = size_t{1} << 32;
+  size_t shared_bytes = 160 << 10;
+  size_t l2_bytes = 1 << 20;
+  // Launches until the device is lost; 0: never.
+  size_t launches_until_lost = 0;
+};
+
+std::shared_ptr<Device> MakeEmulatedDevice(const EmulatedOptions& options = {});
+
+// Launches so far, on the device that MakeEmulatedDevice gave.
+size_t EmulatedLaunches(const Device& device);
+
+}  // namespace lcsm::cuda

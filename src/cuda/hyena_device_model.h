@@ -1,0 +1,66 @@
+// The Hyena family on a device, behind the Model interface: whoever runs models
+// need not know where they run.
+#pragma once
+
+#include <memory>
+
+#include "cuda/hyena_device_weights.h"
+#include "cuda/tiles.h"
+#include "lcsm/status.h"
+#include "models/hyena_model.h"
+#include "runtime/model.h"
+
+namespace lcsm::cuda {
+
+class HyenaDeviceModel : public Model {
+ public:
+  HyenaDeviceModel(std::shared_ptr<const HyenaModel> host,
+                   std::shared_ptr<const HyenaDeviceWeights> weights);
+
+  const ModelInfo& info() const override { return info_; }
+  // Errors besides those of HyenaModel: too little device memory, with the
+  // numbers; plans with ways to compute tiles that devices do not have.
+  StatusOr<std::shared_ptr<const PreparedModel>> Prepare(
+      const PrepareOptions& options, ThreadPool& pool,
+      const ModelState::Progress& progress) const override;
+  StatusOr<ModelMemory> EstimateMemory(const PrepareOptions& options,
+                                       size_t threads) const override;
+  // The host's weights, and the device: what a step's launches met is said
+  // here, once a token.
+  Status CheckWeights() const override;
+
+ private:
+  StatusOr<conv::Plan> MakePlan(const PrepareOptions& options,
+                                size_t horizon) const;
+
+  const std::shared_ptr<const HyenaModel> host_;
+  const std::shared_ptr<const HyenaDeviceWeights> weights_;
+  ModelInfo info_;
+};
+
+// What states of one preparation share.
+struct HyenaDeviceShared {
+  std::shared_ptr<const HyenaDeviceWeights> weights;
+  std::shared_ptr<const PreparedTiles>
+      tiles;  // Null where no steps are to come.
+  // Taps for known tokens, [mixer][group][num_taps][kLanes]; none where all may
+  // come by steps.
+  std::shared_ptr<const Array<float>> taps;
+  size_t num_taps = 0;
+  size_t horizon = 0;
+  size_t steps() const {
+    return tiles == nullptr ? 0 : tiles->plan().problem.length;
+  }
+};
+
+// A model like `model` whose states live on `device`. Errors: families that run
+// on the CPU only; those of HyenaDeviceWeights.
+StatusOr<std::shared_ptr<const Model>> MakeDeviceModel(
+    std::shared_ptr<const Model> model, std::shared_ptr<Device> device);
+
+// What --device says: the model itself for the CPU; for `auto` the first device
+// there is if the family runs on one, else the CPU.
+StatusOr<std::shared_ptr<const Model>> PlaceModel(
+    std::shared_ptr<const Model> model, const DeviceChoice& choice);
+
+}  // namespace lcsm::cuda

@@ -1,0 +1,122 @@
+// One sequence of a Hyena model on a device.
+//
+// A step is captured once: the token is fetched, the layers' launches, the
+// head, the logits sent back. What falls due behind it is captured as well, a
+// graph for each level (tiles.h), and enqueued before the host waits for the
+// logits, so that the device works while the host samples. With SampleSteps the
+// device samples too, and the host fetches tokens a group at a time.
+//
+// A state owns its queues, graphs and buffers; weights and spectra are shared.
+// A step neither allocates nor fails on the host's side. What the device has
+// met is in Device::status(), which Model::CheckWeights hands on after each
+// token.
+//
+// Session files are those of the CPU's states. A device saves "known tokens
+// only": what the tokens so far contribute to the positions to come, from which
+// any state of the same model and plan goes on, on any device or SIMD target
+// (docs/cuda.md). Loading takes files of either kind.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "base/thread_pool.h"
+#include "cuda/hyena_device_model.h"
+#include "cuda/tiles.h"
+#include "lcsm/status.h"
+#include "runtime/model.h"
+
+namespace lcsm::cuda {
+
+// Contributions of earlier inputs to positions to come, in device memory, in
+// the order of histories.
+struct DevicePending {
+  float* lines = nullptr;
+  size_t stride = 0;  // Floats.
+  size_t count = 0;
+};
+
+class HyenaDevicePrefill;
+
+class HyenaDeviceState : public ModelState {
+ public:
+  static StatusOr<std::unique_ptr<HyenaDeviceState>> Create(
+      HyenaDeviceShared shared, ThreadPool& pool);
+  ~HyenaDeviceState() override;
+
+  void Step(int32_t token, float* logits) noexcept override;
+  Status Prefill(std::span<const int32_t> tokens,
+                 const PrefillRequest& request) override;
+  void BeginSteps() noexcept override;
+  StatusOr<std::unique_ptr<ModelState>> Fork() const override;
+  Status Save(io::SectionWriter& writer) const override;
+  Status Load(io::SectionReader& reader) override;
+  bool SavesForAnyTarget() const override { return true; }
+  size_t padded_vocab() const override { return config().padded_vocab; }
+  size_t position() const override { return origin_ + Stepped(); }
+  size_t StepRoom() const override;
+  size_t horizon() const override { return horizon_; }
+  void Reset() noexcept override;
+  const StepTimes& times() const override { return times_; }
+  void SkipMixers(bool skip) noexcept override;
+
+  // Vocabularies of bases, amino acids and bytes; see SampleKernel.
+  bool SamplesItself() const override {
+    return tiles_ != nullptr && config().vocab <= SampleKernel::kMaxVocab;
+  }
+  Status SampleSteps(int32_t first, const SamplerOptions& options,
+                     uint64_t sample, std::span<const int32_t> ids,
+                     std::span<int32_t> tokens) override;
+
+ private:
+  HyenaDeviceState(HyenaDeviceShared shared, ThreadPool& pool)
+      : shared_(std::move(shared)), pool_(pool), horizon_(shared_.horizon) {}
+
+  Device& device() const { return shared_.weights->device(); }
+  const HyenaConfig& config() const { return shared_.weights->config(); }
+  size_t Streams() const { return (config().order + 1) * config().width; }
+  size_t TailRows() const;
+  size_t Histories() const;
+  Status Allocate();
+  Status Capture();
+  Status CaptureSampling();
+  // One token through all layers to the logits.
+  void EnqueueForward() noexcept;
+  void EnqueueLayer(size_t layer) noexcept;
+  void EnqueueLinear(const DeviceLinear& linear, LinearWork work) noexcept;
+  size_t Stepped() const { return tiles_ == nullptr ? 0 : tiles_->known(); }
+  bool PendingIsApart() const {
+    return pending_.lines != nullptr && pending_.lines == apart_.data();
+  }
+  Status CheckTokens(std::span<const int32_t> tokens) const;
+  Status PrefillBySteps(std::span<const int32_t> tokens,
+                        const PrefillRequest& request);
+  Status PrefillByLayers(std::span<const int32_t> tokens, size_t following,
+                         const PrefillRequest& request);
+  // hyena_device_session.cc
+  conv::Plan HostPlan() const;
+  Status SaveConvolution(io::SectionWriter& writer, const DevicePending& from,
+                         size_t count) const;
+  Status LoadConvolution(io::SectionReader& reader, size_t* origin,
+                         size_t* pending);
+
+  const HyenaDeviceShared shared_;
+  ThreadPool& pool_;
+  std::unique_ptr<Queue> queue_;
+  std::unique_ptr<Tiles> tiles_;  // Null where no steps are to come.
+  std::unique_ptr<Graph> step_, sampling_;
+  Array<int32_t> token_, sampled_, ids_;
+  Array<SampleOptions> sample_options_;
+  Array<float> x_, u_, hidden_, logits_;
+  Array<float> tails_;  // [layer][tail_rows][streams]
+  HostMemory host_;     // The logits, then a token, for copies.
+  size_t origin_ = 0, horizon_ = 0;
+  DevicePending pending_;
+  Array<float> apart_;
+  std::shared_ptr<HyenaDevicePrefill> prefill_;  // Scratch, shared with forks.
+  StepTimes times_;
+  bool skip_mixers_ = false;
+};
+
+}  // namespace lcsm::cuda

@@ -1,0 +1,115 @@
+// Around what libraries do (--tau fft-library, and direct where there is a
+// library for it): channels lie side by side in our histories and apart in
+// their sequences.
+#pragma once
+
+#include "cuda/portable.h"
+#include "cuda/schedule.h"
+
+namespace lcsm::cuda {
+
+// Common to the three.
+struct LibraryWork {
+  const StepControl* control = nullptr;
+  LevelShape level;
+  uint64_t histories = 0, batch = 1;
+  float* lines = nullptr;  // [history][..][kLanes]
+  uint64_t stride = 0;
+  float* time = nullptr;  // [history][kLanes][time_length]
+  // 2 U around transforms, of which the second halves are the outputs; U around
+  // convolutions.
+  uint64_t time_length = 0;
+  Complex* spectrum = nullptr;       // [history][kLanes][U + 1]
+  const Complex* filters = nullptr;  // [filter][kLanes][U + 1], over 2 U
+};
+
+// The newest block, and zeros behind it if there is room.
+struct PackKernel {
+  using Args = LibraryWork;
+  struct Thread {};
+  static constexpr int kThreads = 256;
+
+  static size_t SharedFloats(const Args&) { return 0; }
+  LCSM_HD static uint64_t Elements(const Args& work) {
+    return work.histories * kLanes * work.time_length;
+  }
+  static Grid GridOf(const Args& work) {
+    return {static_cast<uint32_t>(CeilDiv(Elements(work), kThreads)), 1};
+  }
+  LCSM_HD static int Phases(const Args& work, Block) {
+    return TileAt(work.level, work.control->known).terms == 0 ? 0 : 1;
+  }
+  LCSM_HD static void Run(int, const Args& work, Block block, int thread,
+                          Thread&, float*) {
+    const uint64_t id =
+        uint64_t{block.x} * kThreads + static_cast<uint64_t>(thread);
+    if (id >= Elements(work)) return;
+    const uint64_t u = work.level.block, n = id % work.time_length,
+                   column = id / work.time_length;
+    const uint64_t newest = TileAt(work.level, work.control->known).newest;
+    work.time[id] =
+        n < u ? work.lines[column / kLanes * work.stride +
+                           (newest * u + n) * kLanes + column % kLanes]
+              : 0.0f;
+  }
+};
+
+struct SpectrumProductKernel {
+  using Args = LibraryWork;
+  struct Thread {};
+  static constexpr int kThreads = 256;
+
+  static size_t SharedFloats(const Args&) { return 0; }
+  LCSM_HD static uint64_t Elements(const Args& work) {
+    return work.histories * kLanes * (work.level.block + 1);
+  }
+  static Grid GridOf(const Args& work) {
+    return {static_cast<uint32_t>(CeilDiv(Elements(work), kThreads)), 1};
+  }
+  LCSM_HD static int Phases(const Args&, Block) { return 1; }
+  LCSM_HD static void Run(int, const Args& work, Block block, int thread,
+                          Thread&, float*) {
+    const uint64_t id =
+        uint64_t{block.x} * kThreads + static_cast<uint64_t>(thread);
+    if (id >= Elements(work)) return;
+    const uint64_t points = work.level.block + 1, column = id / points;
+    const uint64_t filter = column / kLanes / work.batch;
+    work.spectrum[id] =
+        work.spectrum[id] *
+        work.filters[(filter * kLanes + column % kLanes) * points +
+                     id % points];
+  }
+};
+
+// The last U values of each sequence are the outputs.
+struct UnpackKernel {
+  using Args = LibraryWork;
+  struct Thread {};
+  static constexpr int kThreads = 256;
+
+  static size_t SharedFloats(const Args&) { return 0; }
+  LCSM_HD static uint64_t Elements(const Args& work) {
+    return work.histories * kLanes * work.level.block;
+  }
+  static Grid GridOf(const Args& work) {
+    return {static_cast<uint32_t>(CeilDiv(Elements(work), kThreads)), 1};
+  }
+  LCSM_HD static int Phases(const Args& work, Block) {
+    return TileAt(work.level, work.control->known).terms == 0 ? 0 : 1;
+  }
+  LCSM_HD static void Run(int, const Args& work, Block block, int thread,
+                          Thread&, float*) {
+    const uint64_t id =
+        uint64_t{block.x} * kThreads + static_cast<uint64_t>(thread);
+    if (id >= Elements(work)) return;
+    // Lanes side by side: the histories' lines are what is read and written.
+    const uint64_t u = work.level.block, lane = id % kLanes;
+    const uint64_t n = id / kLanes % u, history = id / kLanes / u;
+    const TileSpan tile = TileAt(work.level, work.control->known);
+    if (n >= tile.outputs) return;
+    work.lines[history * work.stride + (tile.target * u + n) * kLanes + lane] +=
+        work.time[(history * kLanes + lane + 1) * work.time_length - u + n];
+  }
+};
+
+}  // namespace lcsm::cuda

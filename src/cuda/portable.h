@@ -1,0 +1,109 @@
+// What kernels are written in: functions compiled for host and device alike.
+//
+// A kernel is a struct, and a launch runs its phases:
+//
+//   struct K {
+//     struct Args {..};    // Plain data, handed over by value.
+//     struct Thread {..};  // What a thread keeps from phase to phase.
+//     static constexpr int kThreads = 256;  // Of a block.
+//     static size_t SharedFloats(const Args&);
+//     // Phases of this block, the same for all its threads.
+//     LCSM_HD static int Phases(const Args&, Block);
+//     LCSM_HD static void Run(int phase, const Args&, Block, int thread,
+//                             Thread&, float* shared);
+//   };
+//
+// Between two phases all threads of a block wait for each other, and nowhere
+// else. So a block can be run by one CPU thread, phase after phase, thread
+// after thread, and the tests run the very arithmetic of the device on machines
+// that have none (emulated_device.h). No warp-wide instructions, for that
+// reason: sums over a block's threads go through shared memory, which costs a
+// few tens of nanoseconds more.
+//
+// Multiply-adds are written where they are meant, and device code is compiled
+// without contraction: but for exp, tanh and the like the two sides then agree
+// in every bit.
+#pragma once
+
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+
+#if defined(__CUDACC__)
+#define LCSM_HD __host__ __device__ __forceinline__
+#else
+#define LCSM_HD inline
+#endif
+#if defined(__CUDA_ARCH__)
+#define LCSM_UNROLL _Pragma("unroll")
+#else
+#define LCSM_UNROLL
+#endif
+
+namespace lcsm::cuda {
+
+struct Grid {
+  uint32_t x = 1, y = 1;
+};
+// Where a block stands in its grid.
+struct Block {
+  uint32_t x = 0, y = 0;
+};
+
+template <typename T>
+LCSM_HD T Min(T a, T b) {
+  return a < b ? a : b;
+}
+template <typename T>
+LCSM_HD T Max(T a, T b) {
+  return a < b ? b : a;
+}
+LCSM_HD uint64_t CeilDiv(uint64_t n, uint64_t by) { return (n + by - 1) / by; }
+
+// a * b + c, rounded once.
+LCSM_HD float Fma(float a, float b, float c) {
+#if defined(__CUDA_ARCH__)
+  return __fmaf_rn(a, b, c);
+#else
+  return std::fma(a, b, c);
+#endif
+}
+
+struct Complex {
+  float re = 0, im = 0;
+};
+LCSM_HD Complex operator+(Complex a, Complex b) {
+  return {a.re + b.re, a.im + b.im};
+}
+LCSM_HD Complex operator-(Complex a, Complex b) {
+  return {a.re - b.re, a.im - b.im};
+}
+LCSM_HD Complex operator*(Complex a, Complex b) {
+  return {Fma(a.re, b.re, -(a.im * b.im)), Fma(a.re, b.im, a.im * b.re)};
+}
+// sum + a * b.
+LCSM_HD Complex MulAdd(Complex a, Complex b, Complex sum) {
+  return {Fma(-a.im, b.im, Fma(a.re, b.re, sum.re)),
+          Fma(a.im, b.re, Fma(a.re, b.im, sum.im))};
+}
+LCSM_HD Complex Conjugate(Complex a) { return {a.re, -a.im}; }
+LCSM_HD Complex TimesI(Complex a) { return {-a.im, a.re}; }
+
+// A weight in 16 bits: float32 without its lower half.
+struct Bfloat16 {
+  uint16_t bits = 0;
+};
+LCSM_HD float ToFloat(float w) { return w; }
+LCSM_HD float ToFloat(Bfloat16 w) {
+#if defined(__CUDA_ARCH__)
+  return __uint_as_float(static_cast<uint32_t>(w.bits) << 16);
+#else
+  union {
+    uint32_t bits;
+    float value;
+  } u = {static_cast<uint32_t>(w.bits) << 16};
+  return u.value;
+#endif
+}
+
+}  // namespace lcsm::cuda

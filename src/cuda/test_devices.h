@@ -1,0 +1,50 @@
+// For tests: the emulated device, and every GPU of this machine.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "cuda/device.h"
+#include "cuda/emulated_device.h"
+
+namespace lcsm::cuda {
+
+// "emulated", "cuda:0", ..
+inline std::vector<std::string> TestDevices() {
+  std::vector<std::string> names = {"emulated"};
+  for (int k = 0; k < CudaDeviceCount(); ++k) {
+    names.push_back("cuda:" + std::to_string(k));
+  }
+  return names;
+}
+
+// One of those. `shared_bytes` makes an emulated one small, so that transforms
+// of a few dozen positions go through device memory.
+inline std::shared_ptr<Device> OpenTestDevice(const std::string& name,
+                                              size_t shared_bytes = 160 << 10) {
+  if (name == "emulated") {
+    return MakeEmulatedDevice(
+        {.shared_bytes = shared_bytes, .l2_bytes = 64 << 10});
+  }
+  return OpenCudaDevice(ParseDevice(name).value().index).value();
+}
+
+inline std::string DeviceTestName(
+    const testing::TestParamInfo<std::string>& info) {
+  std::string name = info.param;
+  std::replace(name.begin(), name.end(), ':', '_');
+  return name;
+}
+
+template <typename T>
+std::vector<T> Fetch(Device& device, const T* from, size_t count) {
+  std::vector<T> values(count);
+  EXPECT_TRUE(device.Download(values.data(), from, count * sizeof(T)).ok());
+  return values;
+}
+
+}  // namespace lcsm::cuda
