@@ -4,6 +4,7 @@ namespace lcsm::cli {
 
 void AddClassifyOptions(App& app, ClassifyArguments& a) {
   AddModelOption(app, a.model);
+  AddDeviceOption(app, a.model);
   app.get_option("--model")->required()->description(
       "Folder of a fine-tuned model, or its installed name");
   const std::string as_trained = "As the model was trained";

@@ -304,6 +304,7 @@ void AddEmbed(App& root, Commands& commands) {
   App app = root.add_subcommand(
       "embed", "Write what a model makes of sequences, as vectors");
   AddModelOption(*app, options->model);
+  AddDeviceOption(*app, options->model);
   app->get_option("--model")->required()->description(
       "Model folder, or the name of an installed model");
   app->add_option("input", options->input,

@@ -149,6 +149,7 @@ void AddOutputOptions(App& app, GenerateArguments& a) {
 
 void AddGenerateOptions(App& app, GenerateArguments& arguments) {
   AddModelOption(app, arguments.model);
+  AddDeviceOption(app, arguments.model);
   AddPromptOptions(app, arguments);
   AddEndOptions(app, arguments);
   AddSamplingOptions(app, arguments);

@@ -38,6 +38,13 @@ RunSettings MakeSettings(const GenerateArguments& arguments,
   return settings;
 }
 
+namespace {
+
+// Some milliseconds of a GPU's tokens: few enough for a stream to look even.
+constexpr size_t kAhead = 64;
+
+}  // namespace
+
 StatusOr<GenerateOptions> MakeGenerateOptions(
     const GenerateArguments& arguments, const io::Tokenizer* tokenizer,
     const RunSettings& settings) {
@@ -49,6 +56,8 @@ StatusOr<GenerateOptions> MakeGenerateOptions(
   options.stop_at_eos = arguments.stop_at_eos;
   options.logprobs = arguments.logprobs;
   options.ends_sequence = true;
+  // Where a run may be saved, the state must not be ahead of what was seen.
+  if (!arguments.save_session) options.ahead = kAhead;
   options.cancel = &InterruptFlag();
   if (arguments.allow) {
     if (tokenizer == nullptr) {

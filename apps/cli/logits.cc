@@ -109,6 +109,7 @@ void AddLogits(App& root, Commands& commands) {
   App app = root.add_subcommand(
       "logits", "Write the logits after each of the given tokens");
   AddModelOption(*app, options->model);
+  AddDeviceOption(*app, options->model);
   app->add_option("--tokens", options->tokens,
                   "File of whitespace-separated token ids; - is stdin")
       ->type_name("FILE")

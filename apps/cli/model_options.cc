@@ -14,6 +14,8 @@
 #include "base/cpu_info.h"
 #include "base/thread_pool.h"
 #include "conv/tuning.h"
+#include "cuda/device.h"
+#include "cuda/hyena_device_model.h"
 #include "io/atomic_file.h"
 #include "model_lookup.h"
 #include "models/load_model.h"
@@ -69,6 +71,17 @@ void AddModelOption(App& app, ModelOption& option) {
                  "round them and are faster")
       ->type_name("FORMAT")
       ->check(OneOf({"f32", "bf16", "int8"}))
+      ->capture_default_str();
+}
+
+void AddDeviceOption(App& app, ModelOption& option) {
+  app.add_option("--device", option.device,
+                 "Where the model runs: cpu, cuda, cuda:N, or auto, the first "
+                 "GPU that can")
+      ->type_name("NAME")
+      ->check(Check([](std::string& text) -> std::string {
+        return cuda::ParseDevice(text).status().message();
+      }))
       ->capture_default_str();
 }
 
@@ -202,6 +215,11 @@ StatusOr<LoadedModel> LoadNamedModel(const ModelOption& option) {
   LCSM_ASSIGN_OR_RETURN(loaded.folder, FindModel(option.model));
   LCSM_ASSIGN_OR_RETURN(loaded.model,
                         LoadModel(loaded.folder, ToWeightFormat(option)));
+  // The parser let only known names through.
+  LCSM_ASSIGN_OR_RETURN(const cuda::DeviceChoice device,
+                        cuda::ParseDevice(option.device));
+  LCSM_ASSIGN_OR_RETURN(loaded.model,
+                        cuda::PlaceModel(std::move(loaded.model), device));
   return loaded;
 }
 

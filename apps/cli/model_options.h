@@ -14,12 +14,14 @@
 
 namespace lcsm::cli {
 
-// --model, --weights.
+// --model, --weights; --device where models are run.
 struct ModelOption {
   std::string model;  // Empty: the model in the box.
   std::string weights = "f32";
+  std::string device = "cpu";
 };
 void AddModelOption(App& app, ModelOption& option);
+void AddDeviceOption(App& app, ModelOption& option);
 
 // --method, --tau, --schedule, --latency, --plan, --memory-limit, --threads.
 struct ExecutionOptions {
@@ -45,6 +47,7 @@ struct LoadedModel {
   std::shared_ptr<const Model> model;
 };
 WeightFormat ToWeightFormat(const ModelOption& option);
+// Where --device says.
 StatusOr<LoadedModel> LoadNamedModel(const ModelOption& option);
 
 // A whole number written in digits alone: CLI11 reads "-1" as the largest one.

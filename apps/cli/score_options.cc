@@ -71,6 +71,7 @@ void AddOutputOptions(App& app, ScoreArguments& a) {
 
 void AddScoreOptions(App& app, ScoreArguments& arguments) {
   AddModelOption(app, arguments.model);
+  AddDeviceOption(app, arguments.model);
   app.get_option("--model")->required()->description(
       "Model folder, or the name of an installed model");
   AddInputOptions(app, arguments);

@@ -96,6 +96,7 @@ void AddOutputOptions(App& app, VariantsArguments& a) {
 
 void AddVariantsOptions(App& app, VariantsArguments& arguments) {
   AddModelOption(app, arguments.model);
+  AddDeviceOption(app, arguments.model);
   app.get_option("--model")->required()->description(
       "Model folder, or the name of an installed model");
   AddInputOptions(app, arguments);

@@ -384,6 +384,18 @@ TEST(ModelApi, WeightsInFewerBits) {
   EXPECT_EQ(none.status().code(), lcsm::StatusCode::kInvalidInput);
 }
 
+TEST(ModelApi, Devices) {
+  EXPECT_TRUE(lcsm::Model::Load(kFolder, {.device = "auto"}).ok());
+  const auto wrong = lcsm::Model::Load(kFolder, {.device = "gpu"});
+  EXPECT_EQ(wrong.status().message(),
+            "the device is 'gpu', expected cpu, cuda, cuda:N or auto");
+  // No CUDA in this build, no driver, or fewer than a hundred GPUs.
+  const auto far = lcsm::Model::Load(kFolder, {.device = "cuda:99"});
+  ASSERT_FALSE(far.ok());
+  EXPECT_NE(far.status().message().find("CUDA"), std::string::npos)
+      << far.status().message();
+}
+
 TEST(ModelFacade, ErrorsAreSentences) {
   const auto missing = lcsm::Model::Load("/nonexistent/folder");
   ASSERT_FALSE(missing.ok());

@@ -1,4 +1,5 @@
 // The door to all families names the engine's Model, so it comes first too.
+#include "cuda/hyena_device_model.h"
 #include "models/load_model.h"
 
 #include "api/engine.h"
@@ -26,7 +27,10 @@ StatusOr<std::shared_ptr<const Engine>> Engine::Load(
     default:
       return InvalidInput("LoadOptions::weights is no known format");
   }
-  LCSM_ASSIGN_OR_RETURN(engine->model_, LoadModel(folder, format));
+  LCSM_ASSIGN_OR_RETURN(const auto device, cuda::ParseDevice(options.device));
+  LCSM_ASSIGN_OR_RETURN(auto model, LoadModel(folder, format));
+  LCSM_ASSIGN_OR_RETURN(engine->model_,
+                        cuda::PlaceModel(std::move(model), device));
   const auto& info = engine->model_->info();
   auto tokenizer = io::LoadTokenizer(folder, info.vocab);
   engine->tokenizer_status_ = tokenizer.status();

@@ -101,6 +101,22 @@ class Usage(CliTest):
             with self.subTest(args=args):
                 self.fails(2, "bench", *args, says=[args[1], "is not a whole number from"])
 
+    def test_devices(self):
+        run = ["generate", "--model", self.bytes_model, "--prompt", "a", "--max-new-tokens", 3, "--format", "tokens",
+               "--temperature", 0]
+        for wrong in ("gpu", "cuda:", "cuda:-1", "cuda:x", ""):
+            with self.subTest(device=wrong):
+                self.fails(2, *run, "--device", wrong, says="expected cpu, cuda, cuda:N or auto")
+        self.assertEqual(len(self.ok(*run, "--device", "auto").stdout.split()), 3)
+        self.assertEqual(self.ok(*run, "--device", "cpu").stdout, self.ok(*run).stdout)
+        # No CUDA in this build, no driver, or fewer than a hundred GPUs.
+        self.fails(1, *run, "--device", "cuda:99", says="CUDA")
+        # Families that have no device code say so, or the build does.
+        self.fails(1, "generate", "--model", golden("stack-mixed"), "--prompt-tokens", self.write("t", "1"),
+                   "--device", "cuda:99", says="CUDA")
+        self.ok("generate", "--model", golden("stack-mixed"), "--prompt-tokens", self.write("t", "1"),
+                "--max-new-tokens", 2, "--format", "tokens", "--device", "auto")
+
     def test_simd_environment(self):
         listed = self.ok("inspect", env={"LCSM_SIMD": "list"}).stdout.decode().split()
         self.assertTrue(listed)

@@ -12,6 +12,7 @@ _lcsm() {
   case $prev in
     --method) COMPREPLY=($(compgen -W "planned paper lazy eager futurefill gardner" -- "$cur")); return ;;
     --tau) COMPREPLY=($(compgen -W "direct direct-blocked fft-library fft-fused hybrid" -- "$cur")); return ;;
+    --device) COMPREPLY=($(compgen -W "cpu auto cuda cuda:0" -- "$cur")); return ;;
     --weights) COMPREPLY=($(compgen -W "f32 bf16 int8" -- "$cur")); return ;;
     --schedule) COMPREPLY=($(compgen -W "across-layers per-layer" -- "$cur")); return ;;
     --latency) COMPREPLY=($(compgen -W "best flat" -- "$cur")); return ;;
@@ -55,20 +56,20 @@ _lcsm() {
       return ;;
   esac
   case ${COMP_WORDS[1]} in
-    generate) COMPREPLY=($(compgen -W "--model --weights --prompt --prompt-file --prompt-tokens --prompt-fasta --fold-case
+    generate) COMPREPLY=($(compgen -W "--model --weights --device --prompt --prompt-file --prompt-tokens --prompt-fasta --fold-case
       --max-new-tokens --stop --stop-at-eos --temperature --top-k --top-p --min-p --seed --allow
       --num-samples --batch --format --logprobs --stats --save-session --save-every --resume --dry-run --quiet --help
       $execution" -- "$cur")) ;;
-    logits) COMPREPLY=($(compgen -W "--model --weights --tokens --output --step --quiet --help $execution" -- "$cur")) ;;
+    logits) COMPREPLY=($(compgen -W "--model --weights --device --tokens --output --step --quiet --help $execution" -- "$cur")) ;;
     score)
       case $cur in
-        -*) COMPREPLY=($(compgen -W "--model --weights --regions --strand --window --stride --output --format --per-token
+        -*) COMPREPLY=($(compgen -W "--model --weights --device --regions --strand --window --stride --output --format --per-token
           --reduce --comments --quiet --help $execution" -- "$cur")) ;;
         *) COMPREPLY=($(compgen -f -- "$cur")) ;;
       esac ;;
     embed)
       case $cur in
-        -*) COMPREPLY=($(compgen -W "--model --weights --output --layer --pooling --regions --strand --quiet --help
+        -*) COMPREPLY=($(compgen -W "--model --weights --device --output --layer --pooling --regions --strand --quiet --help
           $execution" -- "$cur")) ;;
         *) COMPREPLY=($(compgen -f -- "$cur")) ;;
       esac ;;
@@ -77,11 +78,11 @@ _lcsm() {
       --save --svg --json --quiet --help $execution" -- "$cur")) ;;
     classify)
       case $cur in
-        -*) COMPREPLY=($(compgen -W "--model --weights --pooling --special-tokens --pad-to --output --comments
+        -*) COMPREPLY=($(compgen -W "--model --weights --device --pooling --special-tokens --pad-to --output --comments
           --quiet --help $execution" -- "$cur")) ;;
         *) COMPREPLY=($(compgen -f -- "$cur")) ;;
       esac ;;
-    variants) COMPREPLY=($(compgen -W "--model --weights --reference --vcf --window --place --strand
+    variants) COMPREPLY=($(compgen -W "--model --weights --device --reference --vcf --window --place --strand
       --on-mismatch --save-index --output --format --comments --stats --no-share --quiet --help
       $execution" -- "$cur")) ;;
     convert)
