@@ -269,31 +269,56 @@ StatusOr<std::vector<Level>> PlanLevels(const Problem& problem,
   return Planner(problem, free).Run();
 }
 
+namespace {
+
+// Of `tiles` tiles of a level from 1, 2, .. blocks of inputs, as many as there
+// are but no more than the last one has.
+double RisingNs(const Problem& problem, const Level& level, TileCost cost,
+                size_t tiles) {
+  if (tiles == 0) return 0;
+  const size_t most = TileAt(problem, level, tiles * level.block).terms;
+  if (most == 0) return 0;
+  const double n = static_cast<double>(tiles), m = static_cast<double>(most);
+  return n * cost.first_ns +
+         ((m - 1) * m / 2 + (n - m) * (m - 1)) * cost.more_ns;
+}
+
+}  // namespace
+
 double LevelNs(const Problem& problem, const Level& level,
                const TileCosts& costs) {
   const bool many = level.tau == Tau::kFftFused && SlotsOf(problem, level) != 0;
   const TileCost cost = costs.Of(level.tau, level.block, many);
   const size_t blocks = (problem.length - 1) / level.block + 1;
-  // Tiles repeat with the parent; no more than a few thousand to look at.
-  const size_t period = level.serves == Serves::kNeighbours ? 1
-                        : level.radix == Level::kToTheEnd
-                            ? blocks
-                            : std::min(blocks, level.radix);
+  const bool endless = level.radix == Level::kToTheEnd;
+  // Tiles repeat with the parent.
+  size_t period = endless ? blocks : std::min(blocks, level.radix);
   double ns = 0;
-  double tiles = 0;  // Blocks looked at.
-  const size_t first =
-      level.serves == Serves::kSiblings || blocks <= 3 * period ? 1 : period;
-  for (size_t k = first; k < first + period && k <= blocks; ++k) {
-    const size_t terms = level.serves == Serves::kNeighbours
-                             ? 1
-                             : TileAt(problem, level, k * level.block).terms;
-    ns += cost.Of(terms);
-    tiles += 1;
+  switch (level.serves) {
+    case Serves::kNeighbours:
+      period = 1;
+      ns = cost.Of(1);
+      break;
+    case Serves::kSiblings:
+      // None for a parent's first block.
+      ns = RisingNs(problem, level, cost, period - 1);
+      break;
+    case Serves::kDistant: {
+      if (endless) {
+        ns = RisingNs(problem, level, cost,
+                      blocks - std::min<size_t>(blocks, 2));
+        break;
+      }
+      const size_t first = blocks <= 3 * period ? 1 : period;
+      for (size_t k = first; k < first + period; ++k) {
+        ns += cost.Of(TileAt(problem, level, k * level.block).terms);
+      }
+      break;
+    }
   }
   if (level.remade) ns *= kRemadeFactor;
   if (many && level.serves == Serves::kSiblings) ns *= kKeptMargin;
-  if (tiles == 0) return 0;
-  return ns / (tiles * static_cast<double>(level.block));
+  return ns / (static_cast<double>(period) * static_cast<double>(level.block));
 }
 
 double PlanNs(const Plan& plan, const TileCosts& costs) {

@@ -182,5 +182,34 @@ TEST(MeasureTilesTest, GivesPositiveNumbers) {
   }
 }
 
+// The mean over all of a level's tiles, without going through them.
+TEST(PlannerTest, ALevelCostsWhatItsTilesDo) {
+  TileCosts costs;
+  costs.Set(Tau::kDirectBlocked, 4, false, {70, 31});
+  for (const Serves serves : {Serves::kSiblings, Serves::kDistant}) {
+    for (const size_t radix : {Level::kToTheEnd, size_t{2}, size_t{5}}) {
+      if (serves == Serves::kDistant && radix != Level::kToTheEnd) continue;
+      for (const size_t taps : {1, 2, 9, 50, 400}) {
+        const Level level = {4, radix, Tau::kDirectBlocked, serves};
+        Problem problem;
+        problem.length = 400;
+        problem.taps = taps;
+        double ns = 0;
+        for (size_t known = 4; known <= 400; known += 4) {
+          ns += costs.Of(Tau::kDirectBlocked, 4, false)
+                    .Of(TileAt(problem, level, known).terms);
+        }
+        EXPECT_NEAR(LevelNs(problem, level, costs), ns / 400, 1e-9 * ns)
+            << Name(level.tau) << " radix " << radix << " taps " << taps;
+      }
+    }
+  }
+  // Not by going through two thousand million blocks.
+  Problem problem;
+  problem.length = problem.taps = size_t{1} << 40;
+  EXPECT_GT(LevelNs(problem, {4, Level::kToTheEnd, Tau::kDirectBlocked}, costs),
+            1e9);
+}
+
 }  // namespace
 }  // namespace lcsm::conv
