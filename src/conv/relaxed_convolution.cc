@@ -6,6 +6,8 @@
 #include <bit>
 #include <cassert>
 #include <cmath>
+#include <cstdint>
+#include <span>
 
 #include "conv/chunks.h"
 #include "conv/fused_op.h"
@@ -77,6 +79,48 @@ StatusOr<std::unique_ptr<RelaxedConvolution>> RelaxedConvolution::Fork() const {
   }
   fork->position_ = position_;
   return fork;
+}
+
+Status RelaxedConvolution::Save(io::SectionWriter& writer) const {
+  const uint64_t position = position_;
+  LCSM_RETURN_IF_ERROR(writer.PutArray(
+      "relaxed position", std::span<const uint64_t>(&position, 1)));
+  const auto put = [&writer](const char* name, const FloatBuffer& buffer) {
+    return writer.PutArray(
+        name, std::span<const float>(buffer.data(), buffer.size()));
+  };
+  for (const Side& side : sides_) {
+    LCSM_RETURN_IF_ERROR(put("relaxed lines", side.lines));
+    LCSM_RETURN_IF_ERROR(put("relaxed heads", side.head));
+  }
+  for (const OneLevel& one : levels_) {
+    LCSM_RETURN_IF_ERROR(put("relaxed spectra", one.spectra));
+  }
+  return OkStatus();
+}
+
+Status RelaxedConvolution::Load(io::SectionReader& reader) {
+  uint64_t position = 0;
+  LCSM_RETURN_IF_ERROR(
+      reader.GetArray("relaxed position", std::span<uint64_t>(&position, 1)));
+  if (position > length()) {
+    return InvalidInput(fmt::format(
+        "{}: stands at position {}, expected at most {}, which the plan is for",
+        reader.name(), position, length()));
+  }
+  position_ = position;
+  const auto get = [&reader](const char* name, FloatBuffer& buffer) {
+    return reader.GetArray(name,
+                           std::span<float>(buffer.data(), buffer.size()));
+  };
+  for (Side& side : sides_) {
+    LCSM_RETURN_IF_ERROR(get("relaxed lines", side.lines));
+    LCSM_RETURN_IF_ERROR(get("relaxed heads", side.head));
+  }
+  for (OneLevel& one : levels_) {
+    LCSM_RETURN_IF_ERROR(get("relaxed spectra", one.spectra));
+  }
+  return OkStatus();
 }
 
 void RelaxedConvolution::Reset() noexcept {

@@ -29,6 +29,7 @@
 #include "base/thread_pool.h"
 #include "conv/plan.h"
 #include "conv/relaxed_plan.h"
+#include "io/section_file.h"
 #include "kernels/fft_tables.h"
 #include "kernels/tile_kernels.h"
 #include "lcsm/status.h"
@@ -58,6 +59,12 @@ class RelaxedConvolution {
   // Another session at the same position with the same past, independent from
   // now on. For the same pool. Error: memory.
   StatusOr<std::unique_ptr<RelaxedConvolution>> Fork() const;
+
+  // Saves everything that moves, and brings it back into a session of the same
+  // plan on the same SIMD target, from where it goes on in the same bits. After
+  // an error Load leaves it fit only for Reset. Errors: the file's.
+  Status Save(io::SectionWriter& writer) const;
+  Status Load(io::SectionReader& reader);
 
   const Plan& plan() const { return plan_; }
   size_t position() const { return position_; }

@@ -61,7 +61,7 @@ TEST(MixersTest, RelaxedConvolution) {
     }
     const auto mixer = RelaxedMixer::Create(channels, {});
     ASSERT_TRUE(mixer.ok());
-    CheckMixer(*mixer, x, want, Tolerance(want, 40), false);
+    CheckMixer(*mixer, x, want, Tolerance(want, 40));
   }
   EXPECT_FALSE(RelaxedMixer::Create(0, {}).ok());
   // No plan for it: an error where a state is made.

@@ -27,8 +27,8 @@ class State final : public MixerState {
   void Advance(size_t count) noexcept override {
     if (count == 1) convolution_->Advance();
   }
-  Status Save(io::SectionWriter&) const override {
-    return Unsupported("states of relaxed convolutions cannot be saved");
+  Status Save(io::SectionWriter& writer) const override {
+    return convolution_->Save(writer);
   }
 
  private:
@@ -65,8 +65,12 @@ class State final : public MixerState {
         convolution_, static_cast<const State&>(other).convolution_->Fork());
     return OkStatus();
   }
-  Status DoLoad(io::SectionReader&, size_t) override {
-    return Unsupported("states of relaxed convolutions cannot be loaded");
+  Status DoLoad(io::SectionReader& reader, size_t position) override {
+    LCSM_RETURN_IF_ERROR(convolution_->Load(reader));
+    if (convolution_->position() == position) return OkStatus();
+    return InvalidInput(fmt::format(
+        "{}: a relaxed convolution stands at position {}, the mixers at {}",
+        reader.name(), convolution_->position(), position));
   }
 
   std::unique_ptr<conv::RelaxedConvolution> convolution_;
