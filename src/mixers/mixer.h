@@ -89,9 +89,9 @@ class MixerState {
   }
 
   // Between Step and Advance: what the inputs so far contribute to the next
-  // position's output, [out_width]; zeros at the horizon's end. Only for a
-  // mixer that another one was declared to read ahead (MixerRead), which is why
-  // its work is not deferred.
+  // position's output, [out_width], whether or not the horizon has that one.
+  // Only for a mixer that another one was declared to read ahead (MixerRead),
+  // which is why its work is not deferred.
   virtual void Ahead(float* /*y*/) noexcept {}
 
   // MixerStates::Advance calls this for a mixer that defers work of its own

@@ -121,7 +121,9 @@ void MakeGroups(const std::vector<MixerEntry>& mixers,
       entry.work = Work::kAcrossLayers;
       entry.why = "nobody wants its tiles before the position is over";
     }
-    const size_t taps = std::min(wanted.taps, options.horizon);
+    // What the last position reads ahead belongs to one more.
+    const size_t length = options.horizon + (ahead ? 1 : 0);
+    const size_t taps = std::min(wanted.taps, length);
     size_t g = schedule->groups.size();
     // One that runs in order stays alone: its neighbours' tiles can wait.
     for (size_t i = 0; i < schedule->groups.size() && !ahead; ++i) {
@@ -138,7 +140,7 @@ void MakeGroups(const std::vector<MixerEntry>& mixers,
       conv::Plan& plan = schedule->groups[g].plan;
       plan.problem.channels = wanted.channels;
       plan.problem.taps = taps;
-      plan.problem.length = options.horizon;
+      plan.problem.length = length;
       plan.schedule = entry.work == Work::kInOrder
                           ? conv::Schedule::kPerLayer
                           : conv::Schedule::kAcrossLayers;
@@ -194,6 +196,11 @@ StatusOr<MixerSchedule> PreparedMixers::Schedule(
   for (MixerSchedule::Group& group : schedule.groups) {
     conv::PlanOptions plan = options.plan;
     plan.schedule = group.plan.schedule;
+    // What is read ahead is wanted at once: nothing of it can be spread over
+    // the steps to come.
+    if (plan.schedule != options.plan.schedule) {
+      plan.latency = conv::Latency::kBest;
+    }
     if (plan.memory_limit != 0) {
       // What the groups before leave of it; 0 would mean any.
       plan.memory_limit -= std::min(used, plan.memory_limit - 1);
@@ -283,7 +290,7 @@ MixerDue PreparedMixers::Due(size_t group, size_t known) const {
     due.outputs = 1;
   } else if (plan.method == conv::Method::kEager) {
     due.inputs = 1;
-    due.outputs = std::min(plan.problem.taps - 1, horizon_ - known);
+    due.outputs = std::min(plan.problem.taps - 1, plan.problem.length - known);
   } else if (!plan.levels.empty()) {
     const conv::Level& level = plan.levels[conv::DueLevel(plan.levels, known)];
     const conv::Tile tile = conv::TileAt(plan.problem, level, known);
