@@ -373,6 +373,9 @@ void OnlineConvolution::PretendHistory(size_t position, const float* rows,
                                        size_t num_rows) noexcept {
   const Problem& problem = prepared_->plan().problem;
   assert(position <= problem.length);
+  // Pages that nobody has touched are all one page of zeros to the kernel: it
+  // would be read from the nearest cache.
+  for (FloatBuffer& kept : kept_) std::fill_n(kept.data(), kept.size(), 0.0f);
   const size_t width = problem.batch * problem.channels;
   pool_->ParallelFor(
       HistoryGroups(problem), 1, [&](size_t begin, size_t end, size_t) {

@@ -136,7 +136,8 @@ class OnlineConvolution {
   // For benchmarks, which would otherwise take hours to reach a position:
   // pretends that the first `position` inputs were rows[t % num_rows]
   // ([num_rows][B][D], the same for all mixers). The accumulators are left as
-  // they are, so outputs are wrong from then on; their cost is right.
+  // they are and spectra of earlier blocks are zeros, so outputs are wrong from
+  // then on; their cost is right.
   void PretendHistory(size_t position, const float* rows,
                       size_t num_rows) noexcept;
   // For benchmarks: moves without doing anything. position <= L.

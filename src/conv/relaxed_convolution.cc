@@ -420,6 +420,10 @@ void RelaxedConvolution::PretendHistory(size_t position, const float* rows,
   const Problem& problem = plan_.problem;
   assert(position <= problem.length);
   const size_t width = problem.batch * problem.channels;
+  for (OneLevel& one : levels_) {
+    // Touched, as in OnlineConvolution::PretendHistory.
+    std::fill_n(one.spectra.data(), one.spectra.size(), 0.0f);
+  }
   pool_->ParallelFor(
       HistoryGroups(problem), 1, [&](size_t begin, size_t end, size_t) {
         for (size_t h = begin; h < end; ++h) {

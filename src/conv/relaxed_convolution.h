@@ -74,8 +74,8 @@ class RelaxedConvolution {
 
   // For benchmarks: pretends that position `position` was reached, with x and
   // rho taken from rows[t % num_rows] ([num_rows][B][D]). Accumulators are left
-  // as they are, so that outputs are wrong from then on; their cost is right
-  // for the lazy method.
+  // as they are and spectra are zeros, so that outputs are wrong from then on;
+  // their cost is right.
   void PretendHistory(size_t position, const float* rows,
                       size_t num_rows) noexcept;
   // For benchmarks: moves without doing anything. position <= L.

@@ -199,6 +199,10 @@ class DiagonalSsmState final : public MixerState {
                             count, x, state_.data(), y);
                       });
   }
+  Status DoPretend(size_t) override {
+    FillPast(state_.data(), state_.size());
+    return OkStatus();
+  }
   void DoReset() noexcept override { state_.Zero(); }
   Status DoCopyFrom(const MixerState& other) override {
     const auto& from = static_cast<const DiagonalSsmState&>(other);

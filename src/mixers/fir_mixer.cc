@@ -38,6 +38,10 @@ class State final : public RowMixerState {
                                        channels, y);
                       });
   }
+  Status DoPretend(size_t) override {
+    FillPast(state_.tail(), state_.bytes() / sizeof(float));
+    return OkStatus();
+  }
   void DoReset() noexcept override { state_.Reset(); }
   Status DoCopyFrom(const MixerState& other) override {
     state_.CopyFrom(static_cast<const State&>(other).state_);

@@ -68,6 +68,15 @@ class State final : public MixerState {
                         }
                       });
   }
+  Status DoPretend(size_t position) override {
+    for (const auto& state : inner_) {
+      LCSM_RETURN_IF_ERROR(state->Pretend(position));
+    }
+    return OkStatus();
+  }
+  void DoMoveTo(size_t position) noexcept override {
+    for (const auto& state : inner_) state->MoveTo(position);
+  }
   void DoReset() noexcept override {
     for (const auto& state : inner_) state->Reset();
   }

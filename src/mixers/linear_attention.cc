@@ -118,6 +118,10 @@ class State final : public RowMixerState {
     const float over = o_.normalise ? 1 / (out[value] + o_.epsilon) : 1;
     for (size_t j = 0; j < value; ++j) mine[j] = over * out[j];
   }
+  Status DoPretend(size_t) override {
+    FillPast(state_.data(), state_.size());
+    return OkStatus();
+  }
   void DoReset() noexcept override { state_.Zero(); }
   Status DoCopyFrom(const MixerState& other) override {
     const auto& from = static_cast<const State&>(other);

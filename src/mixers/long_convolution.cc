@@ -31,6 +31,7 @@ class State final : public MixerState {
     }
     return OkStatus();
   }
+  Status DoPretend(size_t) override { return OkStatus(); }
   void DoReset() noexcept override {}
   Status DoCopyFrom(const MixerState&) override { return OkStatus(); }
   Status DoLoad(io::SectionReader&, size_t) override { return OkStatus(); }

@@ -106,7 +106,19 @@ class MixerState {
   virtual size_t bytes() const = 0;
 
   // For whoever holds the state: MixerStates, or a mixer with others inside.
-  // They leave shared executors alone. Back to position 0.
+  // They leave shared executors alone.
+  //
+  // For benchmarks: MixerStates::Pretend and MoveTo, of this state.
+  Status Pretend(size_t position) {
+    LCSM_RETURN_IF_ERROR(DoPretend(position));
+    MoveTo(position);
+    return OkStatus();
+  }
+  void MoveTo(size_t position) noexcept {
+    DoMoveTo(position);
+    position_ = position;
+  }
+  // Back to position 0.
   void Reset() noexcept {
     DoReset();
     position_ = 0;
@@ -130,6 +142,11 @@ class MixerState {
   MixerState() = default;
   virtual void DoStep(const float* x, float* y) noexcept = 0;
   virtual Status DoPrefill(size_t count, const float* x, float* y) = 0;
+  // Fills what `position` positions would have left behind with made-up
+  // numbers (FillPast).
+  virtual Status DoPretend(size_t position) = 0;
+  // For states that hold a position of their own besides position().
+  virtual void DoMoveTo(size_t /*position*/) noexcept {}
   virtual void DoReset() noexcept = 0;
   virtual Status DoCopyFrom(const MixerState& other) = 0;
   virtual Status DoLoad(io::SectionReader& reader, size_t position) = 0;
@@ -151,6 +168,11 @@ class RowMixerState : public MixerState {
     return OkStatus();
   }
 };
+
+// `n` numbers of a past that never was, the same ones in every call: spread
+// evenly over [0.5, 1.5], so that sums of them show how many there are and no
+// normaliser of positive terms vanishes.
+void FillPast(float* values, size_t n) noexcept;
 
 class Mixer {
  public:

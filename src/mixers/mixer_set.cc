@@ -19,6 +19,10 @@ using Work = MixerSchedule::Work;
 // filter, many enough that starting a series anew costs nothing.
 constexpr size_t kTapsPerCall = 1024;
 
+// Rows of a made-up past, used over and over: a prime, so that blocks do not
+// repeat each other.
+constexpr size_t kPastRows = 61;
+
 std::string_view Name(Work work) {
   switch (work) {
     case Work::kAtOnce:
@@ -152,6 +156,14 @@ void MakeGroups(const std::vector<MixerEntry>& mixers,
 }
 
 }  // namespace
+
+void FillPast(float* values, size_t n) noexcept {
+  uint32_t state = 1;
+  for (size_t i = 0; i < n; ++i) {
+    state = state * 1664525u + 1013904223u;
+    values[i] = 0.5f + static_cast<float>(state >> 8) * 0x1p-24f;
+  }
+}
 
 std::string MixerSchedule::Print() const {
   std::string text;
@@ -355,6 +367,34 @@ void MixerStates::Reset() noexcept {
   for (const auto& convolution : convolutions_) convolution->Reset();
   for (const auto& state : states_) state->Reset();
   position_ = 0;
+}
+
+Status MixerStates::Pretend(size_t position) {
+  assert(position <= horizon());
+  for (const auto& convolution : convolutions_) {
+    const conv::Problem& problem = convolution->plan().problem;
+    LCSM_ASSIGN_OR_RETURN(
+        FloatBuffer rows,
+        FloatBuffer::Allocate(kPastRows * problem.batch * problem.channels,
+                              "a made-up past"));
+    FillPast(rows.data(), rows.size());
+    convolution->Reset();
+    convolution->PretendHistory(position, rows.data(), kPastRows);
+  }
+  for (const auto& state : states_) {
+    LCSM_RETURN_IF_ERROR(state->Pretend(position));
+  }
+  position_ = position;
+  return OkStatus();
+}
+
+void MixerStates::MoveTo(size_t position) noexcept {
+  assert(position <= horizon());
+  for (const auto& convolution : convolutions_) {
+    convolution->PretendPosition(position);
+  }
+  for (const auto& state : states_) state->MoveTo(position);
+  position_ = position;
 }
 
 StatusOr<std::unique_ptr<MixerStates>> MixerStates::Fork() const {

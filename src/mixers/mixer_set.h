@@ -163,8 +163,22 @@ class MixerStates {
   Status Load(io::SectionReader& reader);
   // Of all states, without the executors.
   size_t bytes() const;
-  // For benchmarks: a group's executor.
+
+  // For benchmarks, which would otherwise take hours to reach a position: from
+  // here on as if `position` positions had been taken in, whatever they were.
+  // Steps and known positions cost what they cost there, the work that falls
+  // due included; outputs mean nothing, but are finite where those of a real
+  // past would be. Between positions; position <= horizon(). Error: memory.
+  Status Pretend(size_t position);
+  // For benchmarks: to another position, with the past left as it is (so after
+  // Pretend of the furthest one). Costs nothing. position <= horizon().
+  void MoveTo(size_t position) noexcept;
+  // For benchmarks: the executors of groups.
+  size_t convolutions() const { return convolutions_.size(); }
   conv::OnlineConvolution& convolution(size_t group) {
+    return *convolutions_[group];
+  }
+  const conv::OnlineConvolution& convolution(size_t group) const {
     return *convolutions_[group];
   }
 

@@ -325,5 +325,56 @@ TEST_F(MixerSetTest, TellsWhatFallsDue) {
   EXPECT_EQ((*prepared)->Due(0, 10).outputs, 1u);
 }
 
+// What comes after a made-up past sees all of it, and no more: rows of about 1
+// are averaged by attention and summed by taps of 0.01.
+TEST(MadeUpPastTest, IsAsLongAsWanted) {
+  ThreadPool pool(1);
+  const auto attention = Attention();
+  const auto states = Alone(attention, kLength, pool);
+  ASSERT_NE(states, nullptr);
+  const std::vector<float> zeros(std::max(attention->in_width(), kWidth));
+  std::vector<float> y(kWidth);
+  for (size_t past : {0, 1, 3, 100, 149}) {
+    ASSERT_TRUE(states->Pretend(past).ok());
+    (*states)[0].Step(zeros.data(), y.data());
+    states->Advance();
+    const double rows = static_cast<double>(past);
+    for (size_t j = 0; j < 8; ++j) {
+      // A row is off by 0.3 on average.
+      EXPECT_NEAR(y[j], rows / (rows + 1), 1.5 / (1 + std::sqrt(rows)));
+    }
+  }
+}
+
+TEST(MadeUpPastTest, TilesAreThoseOfThePosition) {
+  ThreadPool pool(1);
+  auto mixer = LongConvolution::Create(
+      kWidth, std::vector<float>(kLength * kWidth, 0.01f));
+  ASSERT_TRUE(mixer.ok());
+  const std::vector<float> zeros(kWidth);
+  std::vector<float> y(kWidth);
+  const auto sum_after = [&](conv::Method method, size_t past) {
+    MixerSetOptions options;
+    options.horizon = kLength;
+    options.plan.method = method;
+    auto prepared = PreparedMixers::Create({{*mixer, {}}}, options, pool);
+    EXPECT_TRUE(prepared.ok());
+    auto states = (*prepared)->NewStates(pool);
+    EXPECT_TRUE(states.ok());
+    EXPECT_TRUE((*states)->Pretend(past).ok());
+    for (size_t k = 0; k < 2; ++k) {
+      (**states)[0].Step(zeros.data(), y.data());
+      (*states)->Advance();
+    }
+    return y[3];
+  };
+  // Lazy gathers everything that is known by then, a tile its own block.
+  EXPECT_NEAR(sum_after(conv::Method::kLazy, 100), 1.00, 0.1);
+  EXPECT_NEAR(sum_after(conv::Method::kLazy, 10), 0.10, 0.05);
+  EXPECT_NEAR(sum_after(conv::Method::kPaper, 127), 1.27, 0.15);
+  EXPECT_NEAR(sum_after(conv::Method::kPaper, 111), 0.15, 0.05);
+  EXPECT_NEAR(sum_after(conv::Method::kPaper, 110), 0.00, 0.011);
+}
+
 }  // namespace
 }  // namespace lcsm

@@ -165,6 +165,31 @@ inline void CheckMixer(const std::shared_ptr<const Mixer>& mixer,
   Take(*states, *mixer, x, half, length, 1, &y);
   ExpectNear(y, want, tolerance, "steps behind known positions");
 
+  // Put at a position with a made-up past, it goes on from there in finite
+  // numbers, and back at the beginning everything is as it was.
+  for (size_t at : {size_t{0}, half, length - 1}) {
+    const Status placed = states->Pretend(at);
+    ASSERT_TRUE(placed.ok()) << placed.message();
+    EXPECT_EQ(states->position(), at);
+    EXPECT_EQ((*states)[0].position(), at);
+    for (size_t g = 0; g < states->convolutions(); ++g) {
+      EXPECT_EQ(states->convolution(g).position(), at);
+    }
+    Take(*states, *mixer, x, at, at + (length - at) / 2, 7, &y);
+    Take(*states, *mixer, x, at + (length - at) / 2, length, 1, &y);
+    EXPECT_EQ(states->position(), length);
+    for (size_t i = at * out; i < y.size(); ++i) {
+      ASSERT_TRUE(std::isfinite(y[i])) << "a made-up past, from " << at;
+    }
+    states->MoveTo(half);
+    EXPECT_EQ(states->position(), half);
+    EXPECT_EQ((*states)[0].position(), half);
+    Take(*states, *mixer, x, half, length, 1, &y);
+  }
+  states->Reset();
+  Take(*states, *mixer, x, 0, length, 1, &y);
+  EXPECT_TRUE(SameBits(y, steps)) << "reset of a made-up past";
+
   // One position alone.
   const std::vector<float> first(x.begin(),
                                  x.begin() + static_cast<std::ptrdiff_t>(in));

@@ -14,6 +14,8 @@ namespace {
 
 // Known positions whose streams are taken apart at a time.
 constexpr size_t kPositions = 256;
+// Of a made-up past, as in mixer_set.cc.
+constexpr size_t kPastRows = 61;
 
 class State final : public MixerState {
  public:
@@ -58,6 +60,18 @@ class State final : public MixerState {
       convolution_->AdvanceMany(now);
     }
     return OkStatus();
+  }
+  Status DoPretend(size_t position) override {
+    LCSM_ASSIGN_OR_RETURN(
+        FloatBuffer rows,
+        FloatBuffer::Allocate(kPastRows * channels_, "a made-up past"));
+    FillPast(rows.data(), rows.size());
+    convolution_->Reset();
+    convolution_->PretendHistory(position, rows.data(), kPastRows);
+    return OkStatus();
+  }
+  void DoMoveTo(size_t position) noexcept override {
+    convolution_->PretendPosition(position);
   }
   void DoReset() noexcept override { convolution_->Reset(); }
   Status DoCopyFrom(const MixerState& other) override {

@@ -59,6 +59,10 @@ class SelectiveSsmState final : public RowMixerState {
           }
         });
   }
+  Status DoPretend(size_t) override {
+    FillPast(state_.data(), state_.size());
+    return OkStatus();
+  }
   void DoReset() noexcept override { state_.Zero(); }
   Status DoCopyFrom(const MixerState& other) override {
     const auto& from = static_cast<const SelectiveSsmState&>(other);

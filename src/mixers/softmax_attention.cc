@@ -143,6 +143,14 @@ class State final : public MixerState {
   float* Value(size_t g, size_t row) noexcept {
     return values_.data() + (g * rows_ + row) * o_.value;
   }
+  Status DoPretend(size_t at) override {
+    const size_t rows = std::min(rows_, at);
+    for (size_t g = 0; g < o_.kv_heads; ++g) {
+      FillPast(Key(g, 0), rows * o_.key);
+      FillPast(Value(g, 0), rows * o_.value);
+    }
+    return OkStatus();
+  }
   void DoReset() noexcept override {}  // Nobody reads rows not yet stored.
   Status DoCopyFrom(const MixerState& other) override {
     const auto& from = static_cast<const State&>(other);

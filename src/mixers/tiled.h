@@ -342,6 +342,15 @@ class TiledAsMixer : public Mixer {
       }
       return OkStatus();
     }
+    Status DoPretend(size_t) override {
+      driver_->Reset();
+      // Those to come are not looked at.
+      FillPast(driver_->inputs().data(), driver_->inputs().size());
+      return OkStatus();
+    }
+    void DoMoveTo(size_t position) noexcept override {
+      driver_->SetPosition(position);
+    }
     void DoReset() noexcept override { driver_->Reset(); }
     Status DoCopyFrom(const MixerState& other) override {
       driver_->CopyFrom(*static_cast<const State&>(other).driver_);
