@@ -122,6 +122,28 @@ TEST(HyenaModelTest, SkippedMixersKeepThePosition) {
   for (float v : logits) EXPECT_TRUE(std::isfinite(v));
 }
 
+// For benchmarks: at any position at once, and back as if nothing had been.
+TEST(HyenaModelTest, GoesOnFromAMadeUpPast) {
+  const TestModel test(SmallConfig());
+  ThreadPool pool(1);
+  const auto state = test.NewState(pool, 100);
+  const std::vector<int32_t> tokens = RandomTokens(100, 12, 9);
+  const std::vector<float> want = RunTokens(*state, 16, tokens, 0);
+  std::vector<float> logits(16);
+  ASSERT_TRUE(state->Pretend(99).ok());
+  for (const size_t position : {99, 0, 63}) {
+    state->MoveTo(position);
+    EXPECT_EQ(state->position(), position);
+    EXPECT_EQ(state->StepRoom(), 100 - position);
+    while (state->StepRoom() > 0) {
+      state->Step(3, logits.data());
+      for (const float v : logits) ASSERT_TRUE(std::isfinite(v));
+    }
+  }
+  state->Reset();
+  EXPECT_EQ(RunTokens(*state, 16, tokens, 0), want);
+}
+
 TEST(HyenaModelTest, TimesAddUp) {
   const TestModel test(SmallConfig());
   ThreadPool pool(1);

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "kernels/lanes.h"
+#include "mixers/mixer.h"
 #include "models/hyena_batch.h"
 
 namespace lcsm {
@@ -21,6 +22,9 @@ constexpr size_t kHeadTokens = 8;
 
 // Tokens for which activations are set aside.
 size_t BlockTokens(size_t steps) { return std::min(kBlockTokens, steps); }
+
+// Of a made-up past, as in mixer_set.cc.
+constexpr size_t kPastRows = 61;
 
 constexpr char kPendingName[] = "contributions to coming positions";
 
@@ -85,6 +89,26 @@ void HyenaState::Reset() noexcept {
   pending_ = PendingLines();
   apart_ = FloatBuffer();
   horizon_ = shared_.horizon;
+}
+
+Status HyenaState::Pretend(size_t position) {
+  if (convolution_ == nullptr || shared_.steps() < shared_.horizon) {
+    return Unsupported(
+        "a state that takes its first tokens in by layers cannot be put at a "
+        "position");
+  }
+  Reset();
+  const conv::Problem& problem = convolution_->plan().problem;
+  LCSM_ASSIGN_OR_RETURN(
+      FloatBuffer rows,
+      FloatBuffer::Allocate(kPastRows * problem.channels, "a made-up past"));
+  FillPast(rows.data(), rows.size());
+  convolution_->PretendHistory(position, rows.data(), kPastRows);
+  return OkStatus();
+}
+
+void HyenaState::MoveTo(size_t position) noexcept {
+  convolution_->PretendPosition(position);
 }
 
 size_t HyenaState::StepRoom() const {

@@ -64,6 +64,9 @@ class HyenaState : public ModelState {
   void Reset() noexcept override;
   const StepTimes& times() const override { return times_; }
   void SkipMixers(bool skip) noexcept override { skip_mixers_ = skip; }
+  // In states for which all positions may come by steps.
+  Status Pretend(size_t position) override;
+  void MoveTo(size_t position) noexcept override;
   conv::OnlineConvolution* convolution() noexcept override {
     return convolution_.get();
   }

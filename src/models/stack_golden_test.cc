@@ -223,6 +223,37 @@ TEST_P(StackGoldenTest, GeneratesWhatRecomputationGives) {
   }
 }
 
+// For benchmarks: at any position at once, at what steps cost there, and back.
+TEST_P(StackGoldenTest, GoesOnFromAMadeUpPast) {
+  for (const auto latency : {conv::Latency::kBest, conv::Latency::kFlat}) {
+    ThreadPool pool(1);
+    const conv::PlanOptions plan = {.method = conv::Method::kPlanned,
+                                    .latency = latency};
+    const auto state = NewState(pool, tokens_.size(), plan);
+    const std::vector<float> wanted = Run(*state, 0);
+    EXPECT_GT(state->HistoryBytes(), 0u);
+    std::vector<float> logits(vocab_);
+    for (size_t position : {size_t{0}, size_t{31}, tokens_.size() - 1}) {
+      const Status placed = state->Pretend(position);
+      ASSERT_TRUE(placed.ok()) << placed.message();
+      for (const size_t from : {position, size_t{16}}) {
+        state->MoveTo(from);
+        ASSERT_EQ(state->position(), from);
+        ASSERT_EQ(state->StepRoom(), tokens_.size() - from);
+        for (size_t t = from; t < tokens_.size(); ++t) {
+          state->Step(tokens_[t], logits.data());
+          for (const float v : logits) ASSERT_TRUE(std::isfinite(v)) << t;
+        }
+      }
+    }
+    state->Reset();
+    const std::vector<float> again = Run(*state, 0);
+    EXPECT_EQ(
+        std::memcmp(again.data(), wanted.data(), wanted.size() * sizeof(float)),
+        0);
+  }
+}
+
 TEST_P(StackGoldenTest, PackedWeightsStayClose) {
   auto packed = LoadModel(Golden(GetParam()), WeightFormat::kBf16);
   ASSERT_TRUE(packed.ok()) << packed.status().message();

@@ -74,6 +74,28 @@ void StackState::Reset() noexcept {
   horizon_ = prepared_->horizon();
 }
 
+Status StackState::Pretend(size_t position) {
+  Reset();
+  LCSM_RETURN_IF_ERROR(mixers_->Pretend(position));
+  FillPast(past_.data(), past_.size());
+  position_ = position;
+  return OkStatus();
+}
+
+void StackState::MoveTo(size_t position) noexcept {
+  mixers_->MoveTo(position);
+  position_ = position;
+}
+
+size_t StackState::HistoryBytes() const {
+  size_t bytes = mixers_->bytes() + past_.bytes();
+  for (size_t g = 0; g < mixers_->convolutions(); ++g) {
+    bytes +=
+        mixers_->convolution(g).plan().Memory(pool_.NumThreads()).Session();
+  }
+  return bytes;
+}
+
 template <typename Body>
 void StackState::EachRow(size_t count, size_t floats, Body&& body) noexcept {
   pool_.ParallelFor(count, kGrainProducts / (floats + 1) + 1,

@@ -39,6 +39,9 @@ class StackState : public ModelState {
   void Reset() noexcept override;
   const StepTimes& times() const override { return times_; }
   void SkipMixers(bool skip) noexcept override { skip_mixers_ = skip; }
+  Status Pretend(size_t position) override;
+  void MoveTo(size_t position) noexcept override;
+  size_t HistoryBytes() const override;
 
  private:
   StackState(std::shared_ptr<const StackWeights> weights,

@@ -227,8 +227,22 @@ class ModelState {
   // Benchmarks only: steps with long convolutions (red cells included) left
   // out, to see what they cost. The outputs are then wrong on purpose.
   virtual void SkipMixers(bool skip) noexcept = 0;
-  // Benchmarks only: the state's long convolutions, to place it at a position
-  // with a made-up history and to time tiles alone. Null where there are none.
+  // Benchmarks only, which would otherwise take hours to reach a position: from
+  // here on as if `position` tokens had been taken in by steps. What follows
+  // costs what it costs there; logits mean nothing and are finite. position <=
+  // horizon(). Error: memory; then the state is fit only for Reset.
+  virtual Status Pretend(size_t /*position*/) {
+    return Unsupported(
+        "states of this kind of model cannot be put at a position");
+  }
+  // Benchmarks only: to another position, with the past left as it is (so after
+  // Pretend of the furthest one). Costs nothing. position <= horizon().
+  virtual void MoveTo(size_t /*position*/) noexcept {}
+  // Benchmarks only: bytes of what moves with one sequence, without
+  // activations; 0: not known.
+  virtual size_t HistoryBytes() const { return 0; }
+  // Benchmarks only: the executor of all its long convolutions, to time tiles
+  // alone. Null where there is none, or more than one.
   virtual conv::OnlineConvolution* convolution() noexcept { return nullptr; }
 };
 
