@@ -38,6 +38,7 @@ constexpr Choice<StackStepKind> kStepKinds[] = {
     {"attention", StackStepKind::kAttention},
     {"linear-attention", StackStepKind::kLinearAttention},
     {"selective-scan", StackStepKind::kSelectiveScan},
+    {"relaxed-convolve", StackStepKind::kRelaxedConvolve},
 };
 constexpr Choice<StackActivation> kActivations[] = {
     {"relu", StackActivation::kRelu},
@@ -251,11 +252,16 @@ Status ReadOthers(const StackReader& at, StackStep* step) {
       if (!at.Has("norm")) return at.Wrong("norm", "an object");
       return ReadNorm(at.Under("norm"), true, &step->norm);
     case StackStepKind::kRead:
-      LCSM_RETURN_IF_ERROR(
-          at.CheckFields("a read step", {"do", "block", "delay", "to"}));
+      LCSM_RETURN_IF_ERROR(at.CheckFields(
+          "a read step", {"do", "block", "delay", "ahead", "to"}));
       if (!at.Has("block")) return at.Wrong("block", "a block's number");
       LCSM_RETURN_IF_ERROR(at.Size("block", 0, kMaxBlocks, &step->block));
-      return at.Size("delay", 0, 1, &step->delay);
+      LCSM_RETURN_IF_ERROR(at.Flag("ahead", &step->ahead));
+      LCSM_RETURN_IF_ERROR(at.Size("delay", 0, 1, &step->delay));
+      if (step->ahead && step->delay != 0) {
+        return at.Wrong("delay", "none of what is read ahead");
+      }
+      return OkStatus();
     case StackStepKind::kAttention:
       return ReadAttention(at, step);
     case StackStepKind::kLinearAttention:
@@ -276,6 +282,11 @@ Status ReadOthers(const StackReader& at, StackStep* step) {
       LCSM_RETURN_IF_ERROR(at.Causal());
       LCSM_RETURN_IF_ERROR(at.NeededTensor("a_log", &step->a_log));
       return at.Tensor("skip", &step->skip);
+    case StackStepKind::kRelaxedConvolve:
+      LCSM_RETURN_IF_ERROR(
+          at.CheckFields("a relaxed-convolve step",
+                         {"do", "from", "to", "causal", "bidirectional"}));
+      return at.Causal();
   }
   return OkStatus();
 }

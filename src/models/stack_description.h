@@ -93,6 +93,7 @@ enum class StackStepKind {
   kAttention,
   kLinearAttention,
   kSelectiveScan,
+  kRelaxedConvolve,
 };
 
 // As descriptions spell them.
@@ -127,8 +128,10 @@ struct StackStep {
   StackNorm norm;                                       // kNorm
 
   // kRead: what block `block` left in the residual stream, `delay` positions
-  // ago (0 or 1).
+  // ago (0 or 1). Or, `ahead`, what the inputs so far of its last `convolve`
+  // give to that one's next output.
   size_t block = 0, delay = 0;
+  bool ahead = false;
 
   // kAttention, kLinearAttention.
   size_t heads = 1, kv_heads = 1;

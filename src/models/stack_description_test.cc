@@ -127,6 +127,22 @@ const Spoiled kSpoiled[] = {
      R"({"do": "attention", "from": ["a", "a", "a"], "to": "y", "heads": 4,
          "rotary": {"width": 6}})",
      "steps.2.rotary.width is 6, expected an even number up to the 4"},
+    {"/blocks/0/parts/0/steps/2",
+     R"({"do": "read", "block": 0, "ahead": true, "to": "r"})",
+     "steps.2.block is 0 in block 0, a cycle"},
+    {"/blocks/0/parts/0/steps/2",
+     R"({"do": "read", "block": 0, "ahead": true, "delay": 1, "to": "r"})",
+     "steps.2.delay is 1, expected none of what is read ahead"},
+    {"/blocks/0/parts/0/steps/2",
+     R"({"do": "relaxed-convolve", "from": "a", "to": "y"})",
+     "steps.2.from names 1 streams, expected 2"},
+    {"/blocks/0/parts/0/steps/2",
+     R"({"do": "relaxed-convolve", "from": ["a", "input"], "to": "y"})",
+     "\"a\" has 16 channels and \"input\" has 8, expected the same"},
+    {"/blocks/0/parts/0/steps/2",
+     R"({"do": "relaxed-convolve", "from": ["a", "a"], "to": "y",
+         "filter": {}})",
+     "steps.2 has the field \"filter\""},
     {"/blocks/0/parts/0/norm/kind", "\"batch\"",
      "norm.kind is \"batch\", expected \"none\" or \"layer\" or \"rms\""},
     {"/blocks/0/parts/0/norm/weight", "3",
@@ -153,6 +169,25 @@ TEST(StackDescriptionTest, BlocksMayReadEarlierOnesAndThePast) {
   const auto stack = Parse(json);
   ASSERT_TRUE(stack.ok()) << stack.status().message();
   EXPECT_EQ(stack->blocks[0].parts[0].steps[2].delay, 1u);
+}
+
+TEST(StackDescriptionTest, WhatIsReadAheadIsAsWideAsItsConvolution) {
+  Json json = Small();
+  json["blocks"].push_back(json["blocks"][0]);
+  Json& step = json["blocks"][1]["parts"][0]["steps"][2];
+  step = {{"do", "read"}, {"block", 0}, {"ahead", true}, {"to", "b"}};
+  const auto stack = Parse(json);
+  ASSERT_TRUE(stack.ok()) << stack.status().message();
+  EXPECT_TRUE(stack->blocks[1].parts[0].steps[2].ahead);
+  step["to"] = "input";
+  EXPECT_THAT(Parse(json).status().message(),
+              HasSubstr("blocks.1.parts.0.steps.2.to writes 16 channels into "
+                        "the stream \"input\", expected the 8"));
+  step["to"] = "r";
+  json["blocks"][0]["parts"][0]["steps"][1] = {
+      {"do", "activate"}, {"from", "a"}, {"with", "relu"}};
+  EXPECT_THAT(Parse(json).status().message(),
+              HasSubstr("steps.2.block is 0, in which nothing convolves"));
 }
 
 // Each doubles what it is given: the widths of a short document would overflow.

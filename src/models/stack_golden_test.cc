@@ -287,8 +287,9 @@ TEST_P(StackGoldenTest, RefusesWhatDoesNotFit) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Folders, StackGoldenTest,
-                         testing::Values("stack-filters", "stack-links",
-                                         "stack-mixed", "stu-approx",
+                         testing::Values("stack-ahead", "stack-filters",
+                                         "stack-links", "stack-mixed",
+                                         "stack-relaxed", "stu-approx",
                                          "stu-full", "stu-full-l", "h3",
                                          "stripedhyena1", "stripedhyena1-evo",
                                          "stripedhyena2", "stripedhyena2-bf16"),

@@ -18,8 +18,10 @@ constexpr size_t kMaxStream = size_t{1} << 26;
 
 class PartLayouter {
  public:
-  PartLayouter(const StackDescription& stack, size_t block)
-      : stack_(stack), block_(block) {}
+  // `layout` has the blocks before `block`.
+  PartLayouter(const StackDescription& stack, const StackLayout& layout,
+               size_t block)
+      : stack_(stack), layout_(layout), block_(block) {}
 
   StatusOr<StackPartLayout> Run(const StackPart& part) {
     StackPartLayout layout;
@@ -154,8 +156,10 @@ class PartLayouter {
         for (const StackSpan& from : at.from) widths->push_back(from.width);
         return OkStatus();
       case StackStepKind::kRead:
+        LCSM_RETURN_IF_ERROR(CheckRead(step));
+        if (step.ahead) return AheadWidths(step, widths);
         widths->push_back(stack_.width);
-        return CheckRead(step);
+        return OkStatus();
       case StackStepKind::kAttention:
         return AttentionWidths(step, at, widths);
       case StackStepKind::kLinearAttention:
@@ -169,6 +173,10 @@ class PartLayouter {
         LCSM_RETURN_IF_ERROR(CheckEqual(at, 2, 3));
         widths->push_back(at.from[0].width);
         return OkStatus();
+      case StackStepKind::kRelaxedConvolve:
+        LCSM_RETURN_IF_ERROR(CheckInputs(at, 2));
+        widths->push_back(at.from[0].width);
+        return CheckEqual(at, 0, 1);
     }
     return OkStatus();
   }
@@ -233,7 +241,24 @@ class PartLayouter {
     return OkStatus();
   }
 
+  // Of the last convolution of the block that is read ahead.
+  Status AheadWidths(const StackStep& step, std::vector<size_t>* widths) const {
+    const StackBlock& block = stack_.blocks[step.block];
+    for (size_t p = block.parts.size(); p-- > 0;) {
+      const std::vector<StackStep>& steps = block.parts[p].steps;
+      for (size_t s = steps.size(); s-- > 0;) {
+        if (steps[s].kind != StackStepKind::kConvolve) continue;
+        widths->push_back(layout_.blocks[step.block][p].steps[s].out);
+        return OkStatus();
+      }
+    }
+    return Wrong("block", fmt::format("is {}, in which nothing convolves, so "
+                                      "that there is nothing to read ahead",
+                                      step.block));
+  }
+
   const StackDescription& stack_;
+  const StackLayout& layout_;
   const size_t block_;
   const StackStep* step_ = nullptr;
   std::map<std::string, StackSpan> streams_;
@@ -247,7 +272,7 @@ StatusOr<StackLayout> LayOut(const StackDescription& description) {
   for (size_t b = 0; b < description.blocks.size(); ++b) {
     layout.blocks.emplace_back();
     for (const StackPart& part : description.blocks[b].parts) {
-      PartLayouter layouter(description, b);
+      PartLayouter layouter(description, layout, b);
       LCSM_ASSIGN_OR_RETURN(StackPartLayout of_part, layouter.Run(part));
       layout.blocks.back().push_back(std::move(of_part));
       layout.row = std::max(layout.row, layouter.row());

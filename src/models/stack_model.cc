@@ -31,6 +31,10 @@ std::string DrawStep(const StackWeights& weights, const StackStep& step,
     case StackStepKind::kNorm:
       return fmt::format("{} = norm {}", to, from);
     case StackStepKind::kRead:
+      if (step.ahead) {
+        return fmt::format("{} = block {}'s convolution, ahead", to,
+                           step.block);
+      }
       return fmt::format("{} = block {}{}", to, step.block,
                          step.delay == 0 ? "" : " one position ago");
     case StackStepKind::kConvolve:
@@ -40,6 +44,7 @@ std::string DrawStep(const StackWeights& weights, const StackStep& step,
     case StackStepKind::kAttention:
     case StackStepKind::kLinearAttention:
     case StackStepKind::kSelectiveScan:
+    case StackStepKind::kRelaxedConvolve:
       return fmt::format("{} = {} {} [{}]", to, Name(step.kind), from,
                          weights.mixers()[op.mixer].mixer->Describe());
   }

@@ -212,6 +212,11 @@ Status StackState::Run(const StackOp& op, size_t count, bool step) noexcept {
       });
       return OkStatus();
     case StackStepKind::kRead:
+      if (op.mixer != StackOp::kNoMixer) {
+        // One position at a time: reads_past().
+        (*mixers_)[op.mixer].Ahead(Rows(op.to[0]));
+        return OkStatus();
+      }
       EachRow(count, width, [&](size_t t) {
         const float* const kept =
             op.delay == 0 ? slots_.data() + (op.slot * tokens_ + t) * width
@@ -223,6 +228,7 @@ Status StackState::Run(const StackOp& op, size_t count, bool step) noexcept {
     case StackStepKind::kAttention:
     case StackStepKind::kLinearAttention:
     case StackStepKind::kSelectiveScan:
+    case StackStepKind::kRelaxedConvolve:
       return Mix(op, count, step);
   }
   return OkStatus();

@@ -10,6 +10,7 @@
 #include "mixers/fir_mixer.h"
 #include "mixers/linear_attention.h"
 #include "mixers/long_convolution.h"
+#include "mixers/relaxed_mixer.h"
 #include "mixers/selective_ssm.h"
 #include "mixers/softmax_attention.h"
 #include "models/stack_filter.h"
@@ -78,21 +79,7 @@ Status StackWeights::BindAll(std::shared_ptr<const io::WeightSet> file) {
                     "expected at least one that does",
                     stack.file));
   }
-  // What reads another block's past says so to the schedule.
-  for (size_t b = 0; b < blocks_.size(); ++b) {
-    for (const StackPart& part : stack.blocks[b].parts) {
-      for (const StackStep& step : part.steps) {
-        if (step.kind != StackStepKind::kRead || step.delay == 0) continue;
-        reads_past_ = true;
-        const size_t first = b == 0 ? 0 : last_mixer_[b - 1];
-        if (first < last_mixer_[b] && last_mixer_[step.block] > 0 &&
-            last_mixer_[step.block] - 1 != first) {
-          mixers_[first].reads.push_back(
-              {.mixer = last_mixer_[step.block] - 1, .delay = step.delay});
-        }
-      }
-    }
-  }
+  LCSM_RETURN_IF_ERROR(BindReads());
   LCSM_ASSIGN_OR_RETURN(final_norm_,
                         BindNorm(stack.final_norm, "final_norm", stack.width));
   head_.in = stack.width;
@@ -107,7 +94,40 @@ Status StackWeights::BindAll(std::shared_ptr<const io::WeightSet> file) {
   return tensors_->CheckIntact();
 }
 
+Status StackWeights::BindReads() {
+  for (size_t b = 0; b < blocks_.size(); ++b) {
+    const size_t first = b == 0 ? 0 : last_mixer_[b - 1];
+    const bool mixes = first < last_mixer_[b];
+    for (const StackPart& part : description_.blocks[b].parts) {
+      for (const StackStep& step : part.steps) {
+        if (step.kind != StackStepKind::kRead) continue;
+        if (step.ahead) {
+          reads_past_ = true;
+          if (!mixes) {
+            return InvalidInput(fmt::format(
+                "{}: {}.ahead is wanted by block {}, none of whose steps looks "
+                "at other positions, expected that only of one that has such",
+                description_.file, step.path, b));
+          }
+          mixers_[first].reads.push_back({.mixer = last_convolve_[step.block],
+                                          .delay = 0,
+                                          .what = MixerRead::What::kAhead});
+        } else if (step.delay != 0) {
+          reads_past_ = true;
+          if (mixes && last_mixer_[step.block] > 0 &&
+              last_mixer_[step.block] - 1 != first) {
+            mixers_[first].reads.push_back(
+                {.mixer = last_mixer_[step.block] - 1, .delay = step.delay});
+          }
+        }
+      }
+    }
+  }
+  return OkStatus();
+}
+
 Status StackWeights::BindBlock(size_t block, const StackLayout& layout) {
+  last_convolve_.push_back(StackOp::kNoMixer);
   const StackBlock& described = description_.blocks[block];
   for (size_t p = 0; p < described.parts.size(); ++p) {
     const StackPart& part = described.parts[p];
@@ -162,6 +182,7 @@ Status StackWeights::BindStep(const StackStep& step, size_t block,
       return OkStatus();
     }
     case StackStepKind::kRead:
+      if (step.ahead) return BindAhead(step, op);
       op->delay = step.delay;
       if (blocks_[step.block].slot == StackBlockOps::kNoSlot) {
         blocks_[step.block].slot = slots_++;
@@ -172,7 +193,25 @@ Status StackWeights::BindStep(const StackStep& step, size_t block,
     case StackStepKind::kAttention:
     case StackStepKind::kLinearAttention:
     case StackStepKind::kSelectiveScan:
-      return BindMixer(step, op);
+    case StackStepKind::kRelaxedConvolve:
+      LCSM_RETURN_IF_ERROR(BindMixer(step, op));
+      if (step.kind == StackStepKind::kConvolve) {
+        last_convolve_[block] = op->mixer;
+      }
+      return OkStatus();
+  }
+  return OkStatus();
+}
+
+Status StackWeights::BindAhead(const StackStep& step, StackOp* op) {
+  // The layout has seen that there is one.
+  op->mixer = last_convolve_[step.block];
+  const Mixer& mixer = *mixers_[op->mixer].mixer;
+  if (!mixer.CanBeReadAhead()) {
+    return InvalidInput(fmt::format(
+        "{}: {}.ahead reads block {} ahead, whose last convolution is a {}, "
+        "expected a long convolution",
+        description_.file, step.path, step.block, mixer.Describe()));
   }
   return OkStatus();
 }
@@ -308,10 +347,25 @@ Status StackWeights::BindLinear(const StackStep& step, StackOp* op) {
 }
 
 Status StackWeights::BindMixer(const StackStep& step, StackOp* op) {
-  StatusOr<std::shared_ptr<const Mixer>> mixer =
-      step.kind == StackStepKind::kConvolve        ? MakeConvolution(step, op)
-      : step.kind == StackStepKind::kSelectiveScan ? MakeScan(step, *op)
-                                                   : MakeAttention(step, *op);
+  using Made = StatusOr<std::shared_ptr<const Mixer>>;
+  const auto make = [&]() -> Made {
+    switch (step.kind) {
+      case StackStepKind::kConvolve:
+        return MakeConvolution(step, op);
+      case StackStepKind::kSelectiveScan:
+        return MakeScan(step, *op);
+      case StackStepKind::kRelaxedConvolve: {
+        conv::PlanOptions plan;
+        plan.method = conv::Method::kPlanned;
+        LCSM_ASSIGN_OR_RETURN(std::shared_ptr<const Mixer> relaxed,
+                              RelaxedMixer::Create(op->out, std::move(plan)));
+        return Made(std::move(relaxed));
+      }
+      default:
+        return MakeAttention(step, *op);
+    }
+  };
+  Made mixer = make();
   if (!mixer.ok()) return mixer.status();
   most_in_ = std::max(most_in_, (*mixer)->in_width());
   most_out_ = std::max(most_out_, (*mixer)->out_width());

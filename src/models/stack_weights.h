@@ -31,7 +31,7 @@ struct StackOp {
   StackActivation activation = StackActivation::kRelu;
   // kRead: slot of the block's residual stream.
   size_t slot = 0, delay = 0;
-  // Steps that look at other positions.
+  // Steps that look at other positions; kRead: what is read ahead.
   static constexpr size_t kNoMixer = static_cast<size_t>(-1);
   size_t mixer = kNoMixer;
   const float* bias = nullptr;  // Added to what the mixer gives, [out].
@@ -89,6 +89,9 @@ class StackWeights {
   Status BindStep(const StackStep& step, size_t block, StackOp* op);
   Status BindLinear(const StackStep& step, StackOp* op);
   Status BindMixer(const StackStep& step, StackOp* op);
+  Status BindAhead(const StackStep& step, StackOp* op);
+  // Says to the schedule what the blocks read of each other.
+  Status BindReads();
   StatusOr<std::shared_ptr<const Mixer>> MakeConvolution(const StackStep& step,
                                                          StackOp* op);
   StatusOr<std::shared_ptr<const Mixer>> MakeAttention(const StackStep& step,
@@ -110,7 +113,8 @@ class StackWeights {
   LinearWeights head_;
   std::vector<StackBlockOps> blocks_;
   std::vector<MixerEntry> mixers_;
-  std::vector<size_t> last_mixer_;  // Of each block so far, and before.
+  std::vector<size_t> last_mixer_;     // Of each block so far, and before.
+  std::vector<size_t> last_convolve_;  // Of each block so far, or kNoMixer.
   size_t row_ = 0, most_in_ = 0, most_out_ = 0, slots_ = 0;
   bool reads_past_ = false;
   size_t packed_bytes_ = 0, step_bytes_ = 0;

@@ -176,6 +176,22 @@ TEST_F(StackWeightsTest, WhatMixersRefuse) {
   ExpectError("steps.1.as is \"fir\", expected that only of a filter of at");
 }
 
+TEST_F(StackWeightsTest, WhatCannotBeReadAhead) {
+  const Json steps = config_["blocks"][0]["parts"][0]["steps"];
+  Json second = steps;
+  second[2] = {{"do", "read"}, {"block", 0}, {"ahead", true}, {"to", "r"}};
+  config_["blocks"].push_back({{"parts", {{{"steps", second}}}}});
+  ExpectError(
+      "blocks.1.parts.0.steps.2.ahead reads block 0 ahead, whose last "
+      "convolution is a short filter");
+  Step(1)["as"] = "convolution";
+  EXPECT_EQ(Logits().size(), 45u);
+  second[1] = {{"do", "activate"}, {"from", "a"}, {"with", "relu"}};
+  config_["blocks"][1]["parts"][0]["steps"] = second;
+  ExpectError(
+      "blocks.1.parts.0.steps.2.ahead is wanted by block 1, none of whose");
+}
+
 TEST_F(StackWeightsTest, AStackThatMixesNothing) {
   Step(1) = {{"do", "activate"}, {"from", "a"}, {"with", "relu"}};
   ExpectError("no step of its blocks looks at other positions");

@@ -26,9 +26,11 @@ CASES = {
     "stripedhyena1": (lambda s: stripedhyena.make1(s, False), stripedhyena.forward1),
     "stripedhyena1-evo": (lambda s: stripedhyena.make1(s, True), stripedhyena.forward1),
     "stripedhyena2": (stripedhyena.make2, stripedhyena.forward2),
+    "stack-ahead": (own_stacks.make_ahead, own_stacks.forward_ahead),
     "stack-filters": (own_stacks.make_filters, own_stacks.forward_filters),
     "stack-links": (own_stacks.make_links, own_stacks.forward_links),
     "stack-mixed": (own_stacks.make_mixed, own_stacks.forward_mixed),
+    "stack-relaxed": (own_stacks.make_relaxed, own_stacks.forward_relaxed),
     "stripedhyena2-bf16": (lambda s: stripedhyena.make2(s, "BF16"), stripedhyena.forward2),
 }
 LENGTH, PROMPT, GREEDY = 64, 24, 40

@@ -260,3 +260,82 @@ def forward_links(config, w, tokens):
             streams[i] = x
         out[t] = logits(x, w)
     return out
+
+
+def make_relaxed(seed):
+    """Hyena's operator with filters that the tokens make: the newest tap of each channel comes with its position."""
+    m = Maker(seed)
+    for i in range(2):
+        p = f"blocks.{i}."
+        m.normal(p + "norm.weight", (D,), 0.1, 1)
+        m.linear(p + "in", 4 * D, D, True, gain=1.5)
+        m.normal(p + "fir.weight", (4 * D, 1, 3), 0.5)
+        m.linear(p + "out", D, D, True)
+        make_mlp(m, p, 24)
+    b = "blocks.{i}."
+    streams = ["x0", "x1", "v", "taps"]
+    return whole(18, [{"repeat": 2, "parts": [
+        {"name": "hyena with filters of its own making", "norm": rms(b + "norm.weight"), "steps": [
+            linear("input", streams, b + "in", True),
+            {"do": "convolve", "from": streams,
+             "filter": {"kind": "taps", "tensor": b + "fir.weight", "now": "last"}},
+            {"do": "multiply", "from": ["x1", "v"], "to": "u"},
+            {"do": "relaxed-convolve", "from": ["u", "taps"], "to": "y"},
+            {"do": "norm", "from": "y", "norm": {"kind": "rms", "eps": 1e-6}},
+            {"do": "multiply", "from": ["x0", "y"], "to": "y"},
+            linear("y", "output", b + "out", True)]},
+        mlp_part(b, 24)]}], m), m.tensors
+
+
+def forward_relaxed(config, w, tokens):
+    x = w["embedding.weight"][tokens]
+    for i in range(2):
+        p = f"blocks.{i}."
+        n = f.rms_norm(x, w[p + "norm.weight"], 1e-6, True)
+        x0, x1, v, taps = np.split(f.short_fir(f.linear(n, w, p + "in"), w[p + "fir.weight"], 0), 4, 1)
+        u = x1 * v
+        y = np.stack([(u[:t + 1] * taps[t::-1]).sum(0) for t in range(len(tokens))])
+        x = x + f.linear(x0 * f.rms_norm(y, 1.0, 1e-6, True), w, p + "out")
+        x = mlp(x, w, p)
+    return logits(x, w)
+
+
+def make_ahead(seed):
+    """Block 1 gates with what block 0's convolution is about to give, block 2 with what block 1's is."""
+    m = Maker(seed)
+    for i in range(3):
+        p = f"blocks.{i}."
+        m.normal(p + "norm.weight", (D,), 0.1, 1)
+        m.put(p + "taps", m.random.standard_normal((D, LENGTH)) * 0.4 * np.exp(-np.arange(LENGTH) / 30))
+        m.normal(p + "skip", (D,), 0.5)
+        for name in ["in", "gate", "out"]:
+            m.linear(p + name, D, D, True, gain=1.5)
+    norm, b = rms("blocks.{i}.norm.weight"), "blocks.{i}."
+
+    def block(i):
+        seen = [{"do": "read", "block": i - 1, "ahead": True, "to": "seen"}] if i else []
+        return {"parts": [{"name": "gated convolution", "norm": norm, "steps": seen + [
+            linear("input", "v", b + "in", True),
+            linear("seen" if i else "input", "gate", b + "gate", True),
+            {"do": "activate", "from": "gate", "with": "sigmoid"},
+            {"do": "convolve", "from": "v", "filter": {"kind": "taps", "tensor": b + "taps"}, "skip": b + "skip",
+             "as": "convolution"},
+            {"do": "multiply", "from": ["gate", "v"], "to": "v"},
+            linear("v", "output", b + "out", True)]}]}
+
+    return whole(17, [block(i) for i in range(3)], m), m.tensors
+
+
+def forward_ahead(config, w, tokens):
+    x, coming = w["embedding.weight"][tokens], None
+    length = len(tokens)
+    for i in range(3):
+        p = f"blocks.{i}."
+        n = f.rms_norm(x, w[p + "norm.weight"], 1e-6, True)
+        gate = f.sigmoid(f.linear(n if coming is None else coming, w, p + "gate"))
+        v, taps = f.linear(n, w, p + "in"), w[p + "taps"]
+        y = f.convolve(taps.T, v) + w[p + "skip"] * v
+        # What the inputs up to t give to output t + 1: nothing of the skip, which wants that one's own.
+        coming = np.stack([(v[:t + 1] * taps[:, t + 1:0:-1].T).sum(0) for t in range(length)])
+        x = x + f.linear(gate * y, w, p + "out")
+    return logits(x, w)
