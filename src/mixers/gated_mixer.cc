@@ -117,14 +117,14 @@ StatusOr<std::shared_ptr<const GatedMixer>> GatedMixer::Create(
     const MixerConvolutions one = inner[o]->convolutions();
     if (one.count == 0) continue;
     MixerConvolutions& all = mixer->convolutions_;
-    if (all.count != 0 &&
-        (all.channels != one.channels || all.taps != one.taps)) {
+    if (all.count != 0 && (all.channels != one.channels ||
+                           all.taps != one.taps || all.phases != one.phases)) {
       return Unsupported(fmt::format(
           "long convolutions of {} and {} taps between the gates of one mixer, "
           "expected equal ones",
           all.taps, one.taps));
     }
-    all = {all.count + one.count, one.channels, one.taps};
+    all = {all.count + one.count, one.channels, one.taps, one.phases};
   }
   mixer->inner_ = std::move(inner);
   return std::shared_ptr<const GatedMixer>(std::move(mixer));

@@ -22,6 +22,7 @@
 #include <cstddef>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "base/thread_pool.h"
 #include "conv/online_convolution.h"
@@ -56,6 +57,14 @@ struct MixerConvolutions {
   size_t count = 0;
   size_t channels = 0;
   size_t taps = 0;  // kEndless: as many as there are positions.
+  // Positions are dealt out to so many sequences in turns, each convolved by
+  // itself with the same taps: filters with a tap at every so many lags only.
+  size_t phases = 1;
+
+  // The first `positions` ones of which are so many of a phase's.
+  static size_t OfPhase(size_t positions, size_t phase, size_t phases) {
+    return (positions + phases - 1 - phase) / phases;
+  }
 
   static constexpr size_t kEndless = static_cast<size_t>(-1);
 };
@@ -205,9 +214,9 @@ class Mixer {
   struct Resources {
     size_t horizon = 1;
     ThreadPool* pool = nullptr;
-    // Its convolution `o` is mixer first_convolution + o of this executor,
-    // which MixerStates moves on.
-    conv::OnlineConvolution* convolution = nullptr;
+    // Its convolution `o` is mixer first_convolution + o of these executors,
+    // one for each phase, which MixerStates moves on.
+    std::vector<conv::OnlineConvolution*> convolutions = {};
     size_t first_convolution = 0;
   };
   // Error: memory.

@@ -126,7 +126,9 @@ void MakeGroups(const std::vector<MixerEntry>& mixers,
       entry.why = "nobody wants its tiles before the position is over";
     }
     // What the last position reads ahead belongs to one more.
-    const size_t length = options.horizon + (ahead ? 1 : 0);
+    const size_t length =
+        MixerConvolutions::OfPhase(options.horizon, 0, wanted.phases) +
+        (ahead ? 1 : 0);
     const size_t taps = std::min(wanted.taps, length);
     size_t g = schedule->groups.size();
     // One that runs in order stays alone: its neighbours' tiles can wait.
@@ -134,13 +136,14 @@ void MakeGroups(const std::vector<MixerEntry>& mixers,
       const MixerSchedule::Group& group = schedule->groups[i];
       if (readers[group.mixers[0]] == group.mixers[0] &&
           group.plan.problem.channels == wanted.channels &&
-          group.plan.problem.taps == taps) {
+          group.plan.problem.taps == taps && group.phases == wanted.phases) {
         g = i;
         break;
       }
     }
     if (g == schedule->groups.size()) {
       schedule->groups.emplace_back();
+      schedule->groups[g].phases = wanted.phases;
       conv::Plan& plan = schedule->groups[g].plan;
       plan.problem.channels = wanted.channels;
       plan.problem.taps = taps;
@@ -179,10 +182,14 @@ std::string MixerSchedule::Print() const {
   for (size_t g = 0; g < groups.size(); ++g) {
     const conv::Problem& problem = groups[g].plan.problem;
     text += fmt::format(
-        "group {}: {} convolution{} of {} channels, {} taps: "
+        "group {}: {} convolution{} of {} channels, {} taps{}: "
         "{}\n",
         g, groups[g].convolutions, groups[g].convolutions == 1 ? "" : "s",
-        problem.channels, problem.taps, groups[g].plan.Print());
+        problem.channels, problem.taps,
+        groups[g].phases == 1
+            ? ""
+            : fmt::format(", {} sequences in turns", groups[g].phases),
+        groups[g].plan.Print());
   }
   text += together == kAll
               ? std::string("known positions: layer by layer\n")
@@ -220,7 +227,14 @@ StatusOr<MixerSchedule> PreparedMixers::Schedule(
     conv::Problem problem = group.plan.problem;
     problem.mixers = group.convolutions;
     LCSM_ASSIGN_OR_RETURN(group.plan, conv::MakePlan(problem, plan));
-    used += group.plan.Memory(plan.threads).Total();
+    conv::MemoryEstimate bytes = group.plan.Memory(plan.threads);
+    const size_t others = (group.phases - 1) * bytes.Session();
+    if (plan.memory_limit != 0 && others != 0) {
+      plan.memory_limit -= std::min(others, plan.memory_limit - 1);
+      LCSM_ASSIGN_OR_RETURN(group.plan, conv::MakePlan(problem, plan));
+      bytes = group.plan.Memory(plan.threads);
+    }
+    used += bytes.Total() + (group.phases - 1) * bytes.Session();
   }
   return schedule;
 }
@@ -242,9 +256,9 @@ StatusOr<MixerSetMemory> PreparedMixers::Foretell(
     // Groups are made one after another.
     memory.convolution.making = std::max(memory.convolution.making, one.making);
     memory.convolution.spectra += one.spectra;
-    memory.convolution.histories += one.histories;
-    memory.convolution.blocks += one.blocks;
-    memory.convolution.scratch += one.scratch;
+    memory.convolution.histories += group.phases * one.histories;
+    memory.convolution.blocks += group.phases * one.blocks;
+    memory.convolution.scratch += group.phases * one.scratch;
   }
   return memory;
 }
@@ -287,6 +301,9 @@ StatusOr<std::shared_ptr<const PreparedMixers>> PreparedMixers::Create(
     LCSM_ASSIGN_OR_RETURN(
         std::shared_ptr<const conv::PreparedConvolution> convolution,
         conv::PreparedConvolution::Create(group.plan, std::move(bank), pool));
+    for (size_t phase = 0; phase < group.phases; ++phase) {
+      prepared->executors_.push_back({prepared->groups_.size(), phase});
+    }
     prepared->groups_.push_back(std::move(convolution));
   }
   prepared->mixers_ = std::move(mixers);
@@ -318,9 +335,10 @@ StatusOr<std::unique_ptr<MixerStates>> PreparedMixers::NewStates(
   std::unique_ptr<MixerStates> states(new MixerStates);
   states->prepared_ = shared_from_this();
   states->pool_ = &pool;
-  for (const auto& group : groups_) {
-    LCSM_ASSIGN_OR_RETURN(std::unique_ptr<conv::OnlineConvolution> convolution,
-                          conv::OnlineConvolution::Create(group, pool));
+  for (const Executor& executor : executors_) {
+    LCSM_ASSIGN_OR_RETURN(
+        std::unique_ptr<conv::OnlineConvolution> convolution,
+        conv::OnlineConvolution::Create(groups_[executor.group], pool));
     states->convolutions_.push_back(std::move(convolution));
   }
   LCSM_RETURN_IF_ERROR(states->MakeStates());
@@ -334,8 +352,12 @@ Status MixerStates::MakeStates() {
     resources.horizon = prepared_->horizon();
     resources.pool = pool_;
     if (mixer.convolutions().count != 0) {
-      const size_t group = prepared_->schedule_.entries[m].group;
-      resources.convolution = convolutions_[group].get();
+      for (size_t i = 0; i < convolutions_.size(); ++i) {
+        if (prepared_->executors_[i].group ==
+            prepared_->schedule_.entries[m].group) {
+          resources.convolutions.push_back(convolutions_[i].get());
+        }
+      }
       resources.first_convolution = prepared_->first_convolution_[m];
     }
     LCSM_ASSIGN_OR_RETURN(std::unique_ptr<MixerState> state,
@@ -354,11 +376,12 @@ void MixerStates::Advance(size_t count) noexcept {
   for (size_t m = 0; m < states_.size(); ++m) {
     if (prepared_->mixer(m).defers()) states_[m]->Advance(count);
   }
-  for (const auto& convolution : convolutions_) {
-    if (count == 1) {
-      convolution->Advance();
-    } else {
-      convolution->AdvanceMany(count);
+  for (size_t i = 0; i < convolutions_.size(); ++i) {
+    const size_t ended = Taken(i, position_) - Taken(i, position_ - count);
+    if (ended == 1) {
+      convolutions_[i]->Advance();
+    } else if (ended != 0) {
+      convolutions_[i]->AdvanceMany(ended);
     }
   }
 }
@@ -371,15 +394,16 @@ void MixerStates::Reset() noexcept {
 
 Status MixerStates::Pretend(size_t position) {
   assert(position <= horizon());
-  for (const auto& convolution : convolutions_) {
-    const conv::Problem& problem = convolution->plan().problem;
+  for (size_t i = 0; i < convolutions_.size(); ++i) {
+    conv::OnlineConvolution& convolution = *convolutions_[i];
+    const conv::Problem& problem = convolution.plan().problem;
     LCSM_ASSIGN_OR_RETURN(
         FloatBuffer rows,
         FloatBuffer::Allocate(kPastRows * problem.batch * problem.channels,
                               "a made-up past"));
     FillPast(rows.data(), rows.size());
-    convolution->Reset();
-    convolution->PretendHistory(position, rows.data(), kPastRows);
+    convolution.Reset();
+    convolution.PretendHistory(Taken(i, position), rows.data(), kPastRows);
   }
   for (const auto& state : states_) {
     LCSM_RETURN_IF_ERROR(state->Pretend(position));
@@ -390,8 +414,8 @@ Status MixerStates::Pretend(size_t position) {
 
 void MixerStates::MoveTo(size_t position) noexcept {
   assert(position <= horizon());
-  for (const auto& convolution : convolutions_) {
-    convolution->PretendPosition(position);
+  for (size_t i = 0; i < convolutions_.size(); ++i) {
+    convolutions_[i]->PretendPosition(Taken(i, position));
   }
   for (const auto& state : states_) state->MoveTo(position);
   position_ = position;
@@ -435,12 +459,12 @@ Status MixerStates::Load(io::SectionReader& reader) {
         "for",
         reader.name(), position, horizon()));
   }
-  for (const auto& convolution : convolutions_) {
-    LCSM_RETURN_IF_ERROR(convolution->Load(reader));
-    if (convolution->position() != position) {
+  for (size_t i = 0; i < convolutions_.size(); ++i) {
+    LCSM_RETURN_IF_ERROR(convolutions_[i]->Load(reader));
+    if (convolutions_[i]->position() != Taken(i, position)) {
       return InvalidInput(fmt::format(
           "{}: a convolution stands at position {}, the mixers at {}",
-          reader.name(), convolution->position(), position));
+          reader.name(), convolutions_[i]->position(), position));
     }
   }
   position_ = position;

@@ -70,6 +70,8 @@ struct MixerSchedule {
   struct Group {
     std::vector<size_t> mixers;
     size_t convolutions = 0;
+    // As many executors as that (MixerConvolutions::phases), by one plan.
+    size_t phases = 1;
     conv::Plan plan;
   };
   // Positions that may go through all mixers at a time.
@@ -83,8 +85,9 @@ struct MixerSchedule {
   std::string Print() const;
 };
 
-// What falls due of one group when `known` inputs are known: `contributions`
-// products of an input and a tap for each channel of each convolution.
+// What falls due of one group when `known` inputs (of a phase) are known:
+// `contributions` products of an input and a tap for each channel of each
+// convolution.
 struct MixerDue {
   size_t inputs = 0, outputs = 0;
   size_t contributions = 0;
@@ -128,6 +131,9 @@ class PreparedMixers : public std::enable_shared_from_this<PreparedMixers> {
 
  private:
   friend class MixerStates;
+  struct Executor {
+    size_t group = 0, phase = 0;
+  };
   PreparedMixers() = default;
 
   std::vector<MixerEntry> mixers_;
@@ -135,6 +141,7 @@ class PreparedMixers : public std::enable_shared_from_this<PreparedMixers> {
   MixerSchedule schedule_;
   std::vector<std::shared_ptr<const conv::PreparedConvolution>> groups_;
   std::vector<size_t> first_convolution_;  // Of each mixer, in its group.
+  std::vector<Executor> executors_;        // Of states.
 };
 
 // One sequence. For each position: Step each mixer once, in order, then
@@ -173,19 +180,24 @@ class MixerStates {
   // For benchmarks: to another position, with the past left as it is (so after
   // Pretend of the furthest one). Costs nothing. position <= horizon().
   void MoveTo(size_t position) noexcept;
-  // For benchmarks: the executors of groups.
+  // For benchmarks: the executors, group by group, those of a group's phases
+  // side by side.
   size_t convolutions() const { return convolutions_.size(); }
-  conv::OnlineConvolution& convolution(size_t group) {
-    return *convolutions_[group];
-  }
-  const conv::OnlineConvolution& convolution(size_t group) const {
-    return *convolutions_[group];
+  conv::OnlineConvolution& convolution(size_t i) { return *convolutions_[i]; }
+  const conv::OnlineConvolution& convolution(size_t i) const {
+    return *convolutions_[i];
   }
 
  private:
   friend class PreparedMixers;
   MixerStates() = default;
   Status MakeStates();
+  // Of the first `position` positions, those that executor i takes.
+  size_t Taken(size_t i, size_t position) const {
+    const PreparedMixers::Executor& at = prepared_->executors_[i];
+    return MixerConvolutions::OfPhase(
+        position, at.phase, prepared_->schedule_.groups[at.group].phases);
+  }
 
   std::shared_ptr<const PreparedMixers> prepared_;
   ThreadPool* pool_ = nullptr;

@@ -45,6 +45,48 @@ TEST(MixersTest, LongConvolution) {
   }
 }
 
+// Against the filter with the zeros in between.
+TEST(MixersTest, LongConvolutionWithATapAtEveryFewLags) {
+  const size_t channels = 19, length = 230;
+  const auto x = Normal(length * channels, 1);
+  const auto skip = Normal(channels, 2);
+  for (const size_t every : {2, 3}) {
+    for (const size_t taps : {1, 40, 400}) {
+      const auto values = Normal(taps * channels, 3, 0.2f);
+      std::vector<float> all(taps * every * channels);
+      for (size_t k = 0; k < taps; ++k) {
+        std::copy_n(values.data() + k * channels, channels,
+                    all.data() + k * every * channels);
+      }
+      const auto mixer = LongConvolution::Create(
+          channels, taps,
+          [&](size_t first, size_t count, float* out) {
+            std::copy_n(values.data() + first * channels, count * channels,
+                        out);
+          },
+          skip, every);
+      ASSERT_TRUE(mixer.ok());
+      EXPECT_FALSE((*mixer)->CanBeReadAhead());
+      const auto want = ref::Convolution(all, skip, channels, Doubles(x));
+      CheckMixer(*mixer, x, want, Tolerance(want, 40));
+      // With a neighbour of the same kind, and one that takes all positions.
+      auto plain = LongConvolution::Create(channels, values);
+      ASSERT_TRUE(plain.ok());
+      MixerSetOptions options;
+      options.horizon = length;
+      const auto schedule = PreparedMixers::Schedule(
+          {{*mixer, {}}, {*plain, {}}, {*mixer, {}}}, options);
+      ASSERT_TRUE(schedule.ok());
+      ASSERT_EQ(schedule->groups.size(), 2u);
+      EXPECT_EQ(schedule->groups[0].mixers, (std::vector<size_t>{0, 2}));
+      EXPECT_EQ(schedule->groups[0].phases, every);
+      EXPECT_EQ(schedule->groups[0].plan.problem.length,
+                (length + every - 1) / every);
+    }
+  }
+  EXPECT_FALSE(LongConvolution::Create(1, 1, nullptr, {}, 0).ok());
+}
+
 TEST(MixersTest, RelaxedConvolution) {
   for (size_t channels : {1, 19}) {
     const size_t length = 200;

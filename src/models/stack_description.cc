@@ -69,6 +69,7 @@ constexpr Choice<As> kAs[] = {
     {"fir", As::kFir},
     {"recurrence", As::kRecurrence},
     {"convolution", As::kConvolution},
+    {"half-rate", As::kHalfRate},
 };
 constexpr Choice<Feature> kFeatures[] = {
     {"identity", Feature::kIdentity},

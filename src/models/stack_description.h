@@ -122,7 +122,13 @@ struct StackStep {
   size_t repeat = 1;
   StackFilter filter;
   std::string skip;  // kConvolve, kSelectiveScan: (channels).
-  enum class As { kAuto, kFir, kRecurrence, kConvolution } as = As::kAuto;
+  enum class As {
+    kAuto,
+    kFir,
+    kRecurrence,
+    kConvolution,
+    kHalfRate,  // Two convolutions in turns, of a filter on even lags.
+  } as = As::kAuto;
 
   StackActivation activation = StackActivation::kRelu;  // kActivate
   StackNorm norm;                                       // kNorm

@@ -395,14 +395,20 @@ StatusOr<std::shared_ptr<const Mixer>> StackWeights::MakeConvolution(
     return Result(std::shared_ptr<const Mixer>(std::move(*made)));
   };
   const bool is_short = filter.taps <= kMostFirTaps;
-  if ((step.as == As::kFir && !is_short) ||
-      (step.as == As::kRecurrence && !filter.modes.has_value())) {
-    return InvalidInput(fmt::format(
-        "{}: {}.as is \"{}\", expected that only of a filter {}",
-        description_.file, step.path,
-        step.as == As::kFir ? "fir" : "recurrence",
-        step.as == As::kFir ? fmt::format("of at most {} taps", kMostFirTaps)
-                            : "with poles"));
+  const bool even = step.filter.lags == StackFilter::Lags::kEven;
+  const auto only_of = [&](const char* as, const std::string& what) {
+    return InvalidInput(
+        fmt::format("{}: {}.as is \"{}\", expected that only of a filter {}",
+                    description_.file, step.path, as, what));
+  };
+  if (step.as == As::kFir && !is_short) {
+    return only_of("fir", fmt::format("of at most {} taps", kMostFirTaps));
+  }
+  if (step.as == As::kRecurrence && !filter.modes.has_value()) {
+    return only_of("recurrence", "with poles");
+  }
+  if (step.as == As::kHalfRate && !even) {
+    return only_of("half-rate", "on even lags");
   }
   if (step.as == As::kFir || (step.as == As::kAuto && is_short)) {
     std::vector<float> taps(channels * filter.taps), w(taps.size());
@@ -426,6 +432,17 @@ StatusOr<std::shared_ptr<const Mixer>> StackWeights::MakeConvolution(
       return finish(ModesAsConvolution(std::move(*filter.modes)));
     }
     return finish(DiagonalSsm::Create(*filter.modes));
+  }
+  if (even && step.as != As::kConvolution) {
+    // Taps of odd lags are zeros, so that even and odd positions never meet.
+    const auto every_other = [source = std::move(filter.source), channels](
+                                 size_t first, size_t count, float* values) {
+      for (size_t k = 0; k < count; ++k) {
+        source(2 * (first + k), 1, values + k * channels);
+      }
+    };
+    return finish(LongConvolution::Create(channels, (filter.taps + 1) / 2,
+                                          every_other, std::move(skip), 2));
   }
   return finish(LongConvolution::Create(
       channels, filter.taps, std::move(filter.source), std::move(skip)));

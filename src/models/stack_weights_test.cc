@@ -176,6 +176,26 @@ TEST_F(StackWeightsTest, WhatMixersRefuse) {
   ExpectError("steps.1.as is \"fir\", expected that only of a filter of at");
 }
 
+// Taps on even lags alone: two sequences in turns give what one with zeros in
+// between does.
+TEST_F(StackWeightsTest, HalfRateIsTheSameAsFullRate) {
+  Fill("taps", {8, 300});
+  for (float& v : tensors_["taps"].values) v *= 0.1f;
+  Step(1)["filter"]["lags"] = "even";
+  const std::vector<float> half = Logits();
+  Step(1)["as"] = "half-rate";
+  EXPECT_EQ(Logits(), half);
+  Step(1)["as"] = "convolution";
+  const std::vector<float> full = Logits();
+  ASSERT_EQ(full.size(), half.size());
+  for (size_t i = 0; i < full.size(); ++i) {
+    EXPECT_NEAR(half[i], full[i], 1e-5);
+  }
+  Step(1)["as"] = "half-rate";
+  Step(1)["filter"]["lags"] = "all";
+  ExpectError("steps.1.as is \"half-rate\", expected that only of a filter on");
+}
+
 TEST_F(StackWeightsTest, WhatCannotBeReadAhead) {
   const Json steps = config_["blocks"][0]["parts"][0]["steps"];
   Json second = steps;
