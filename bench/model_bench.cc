@@ -3,15 +3,14 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <atomic>
 #include <cmath>
 #include <numeric>
 #include <random>
 
-#include "base/aligned_buffer.h"
 #include "bench/due_samples.h"
+#include "bench/read_speed.h"
+#include "bench/step_samples.h"
 #include "conv/online_convolution.h"
-#include "kernels/dense.h"
 
 namespace lcsm::bench {
 namespace {
@@ -71,25 +70,19 @@ double AmortisedMixerMs(conv::OnlineConvolution& convolution,
   return total;
 }
 
-// Median milliseconds in which the pool's threads read `bytes` bytes and only
-// add them up.
-StatusOr<double> FloorMs(size_t bytes, ThreadPool& pool) {
-  constexpr size_t kUnit = 1024;
-  const size_t units = bytes / sizeof(float) / kUnit + 1;
-  LCSM_ASSIGN_OR_RETURN(FloatBuffer memory,
-                        FloatBuffer::Allocate(units * kUnit, "bytes to read"));
-  std::fill_n(memory.data(), memory.size(), 1.0f);
-  std::vector<double> ms;
-  std::atomic<float> sink{0};
-  for (size_t repeat = 0; repeat < 101; ++repeat) {
-    const Stopwatch watch;
-    pool.ParallelFor(units, 16, [&](size_t begin, size_t end, size_t) {
-      sink = GetDenseKernels().sum(memory.data() + begin * kUnit,
-                                   (end - begin) * kUnit);
-    });
-    ms.push_back(1e3 * watch.Seconds());
-  }
-  return Quantile(ms, 0.5);
+// The same of a state whose mixers are of several kinds: the mean of the steps
+// from half of the position up to it, as SampleSteps takes them.
+double AmortisedMixerMs(ModelState& state, size_t position, bool deferred,
+                        size_t vocab, std::vector<float>& logits) {
+  const std::vector<StepRun> runs =
+      SampleSteps((position + 2) / 2, position + 2,
+                  deferred ? StepPattern::kDeferred : StepPattern::kTiled);
+  size_t steps = 0;
+  const StepMeans means = MeanStep(
+      runs, [&](size_t at) { state.MoveTo(at); },
+      [&] { state.Step(static_cast<int32_t>(steps++ % vocab), logits.data()); },
+      [&] { return state.times().mixers; });
+  return 1e3 * means.probe;
 }
 
 }  // namespace
@@ -123,14 +116,12 @@ StatusOr<ModelResult> RunModel(const Model& model, const ModelCase& wanted,
   result.prepare_seconds = prepare.Seconds();
   result.plan = prepared->plan().Print();
   result.step_bytes = info.step_bytes;
-  LCSM_ASSIGN_OR_RETURN(result.floor_ms, FloorMs(info.step_bytes, pool));
+  LCSM_ASSIGN_OR_RETURN(result.floor_ms, ReadMs(info.step_bytes, pool));
   const conv::Plan& plan = prepared->plan();
   LCSM_ASSIGN_OR_RETURN(std::unique_ptr<ModelState> state,
                         prepared->NewState(pool));
+  // Null: a stack, whose mixers are timed together.
   conv::OnlineConvolution* const convolution = state->convolution();
-  if (convolution == nullptr) {
-    return Unsupported("this model has no long convolutions to measure");
-  }
   std::mt19937 rng(5);
   std::normal_distribution<float> normal;
   std::vector<float> rows(kRows * plan.problem.batch * plan.problem.channels);
@@ -147,7 +138,7 @@ StatusOr<ModelResult> RunModel(const Model& model, const ModelCase& wanted,
       for (const bool skip : {true, false}) {
         state->Reset();
         if (row.synthetic_history) {
-          convolution->PretendHistory(position, rows.data(), kRows);
+          LCSM_RETURN_IF_ERROR(state->Pretend(position));
         } else if (position > 0) {
           std::vector<int32_t> prompt(position);
           for (int32_t& id : prompt) id = token();
@@ -167,7 +158,10 @@ StatusOr<ModelResult> RunModel(const Model& model, const ModelCase& wanted,
     row.step_ms = Statistics(with);
     row.step_without_mixers_ms = Statistics(without);
     row.mixer_ms_amortised =
-        AmortisedMixerMs(*convolution, plan, position, rows);
+        convolution != nullptr
+            ? AmortisedMixerMs(*convolution, plan, position, rows)
+            : AmortisedMixerMs(*state, position, plan.Deferred(), info.vocab,
+                               logits);
     row.mixer_share =
         row.mixer_ms_amortised /
         (row.mixer_ms_amortised + row.step_without_mixers_ms.mean);
@@ -175,7 +169,7 @@ StatusOr<ModelResult> RunModel(const Model& model, const ModelCase& wanted,
   }
   // Once more: the first time may have met a neighbour in the shared cache.
   LCSM_ASSIGN_OR_RETURN(const double floor_after,
-                        FloorMs(info.step_bytes, pool));
+                        ReadMs(info.step_bytes, pool));
   result.floor_ms = std::min(result.floor_ms, floor_after);
   return result;
 }

@@ -1,5 +1,5 @@
-// Decode steps of a whole model at given positions, with and without their long
-// convolutions.
+// Decode steps of a whole model at given positions, with and without what mixes
+// along time.
 #pragma once
 
 #include <cstddef>
@@ -36,7 +36,9 @@ struct PositionResult {
   StepStatistics step_ms, step_without_mixers_ms;
   // Red cells plus each level's tile cost over the steps between two of its
   // tiles: what a step pays on average over a whole sequence, big tiles
-  // included, whether or not one fell into the window.
+  // included, whether or not one fell into the window. Of a stack, whose mixers
+  // are of several kinds: the mean of the steps from half of the position up to
+  // it.
   double mixer_ms_amortised = 0;
   double mixer_share =
       0;  // Of mixers in (step without mixers + amortised mixers).
