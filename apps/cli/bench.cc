@@ -19,8 +19,11 @@
 #include "base/cpu_info.h"
 #include "base/thread_pool.h"
 #include "bench_batch.h"
+#include "bench_bytes.h"
 #include "bench_contract.h"
 #include "bench_latency.h"
+#include "bench_links.h"
+#include "bench_mixers.h"
 #include "bench_paper.h"
 #include "bench_plans.h"
 #include "bench_prefill.h"
@@ -481,7 +484,8 @@ void AddBench(App& root, Commands& commands) {
   App app =
       root.add_subcommand("bench",
                           "Measure: mixer, model, latency, prefill, tiles, "
-                          "pool, paper, relaxed, plans, contract");
+                          "pool, paper, relaxed, plans, contract, mixers, "
+                          "bytes, links");
   app->require_subcommand();
   app->footer("Run 'lcsm bench mixer --help' and so on for examples.");
   AddMixer(*app, commands);
@@ -495,6 +499,9 @@ void AddBench(App& root, Commands& commands) {
   AddBenchRelaxed(*app, commands);
   AddBenchPlans(*app, commands);
   AddBenchContract(*app, commands);
+  AddBenchMixers(*app, commands);
+  AddBenchBytes(*app, commands);
+  AddBenchLinks(*app, commands);
 }
 
 }  // namespace lcsm::cli

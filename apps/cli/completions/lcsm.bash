@@ -97,6 +97,12 @@ _lcsm() {
         batch) COMPREPLY=($(compgen -W "--model --weights --shape --rows --prompt --steps --repeats --threads --json --help" -- "$cur")) ;;
         contract) COMPREPLY=($(compgen -W "--channels --mixers --length --max-plus-channels --threads --repeats --json
           --help" -- "$cur")) ;;
+        mixers) COMPREPLY=($(compgen -W "--mixers --lengths --layers --width --modes --no-states --threads --repeats
+          --quiet --json --svg --memory-svg --states-svg --help" -- "$cur")) ;;
+        bytes) COMPREPLY=($(compgen -W "--methods --batches --lengths --channels --mixers --count-only --threads --repeats
+          --quiet --json --svg --share-svg --help" -- "$cur")) ;;
+        links) COMPREPLY=($(compgen -W "--links --layers --width --length --threads --repeats --quiet --json --svg
+          --help" -- "$cur")) ;;
         pool) COMPREPLY=($(compgen -W "--threads --calls --json --help" -- "$cur")) ;;
         tiles) COMPREPLY=($(compgen -W "--max-block --repeats --json --help" -- "$cur")) ;;
         model) COMPREPLY=($(compgen -W "--model --weights --shape --at --steps --rounds --history --json --help
@@ -108,7 +114,7 @@ _lcsm() {
           --repeats --no-lazy --quiet --json --svg --help" -- "$cur")) ;;
         plans) COMPREPLY=($(compgen -W "--channels --batch --mixers --lengths --threads --candidates
           --finalists --rounds --memory-limit --untuned --quiet --json --help" -- "$cur")) ;;
-        *) [ "$COMP_CWORD" -eq 2 ] && COMPREPLY=($(compgen -W "mixer tiles model latency pool paper relaxed plans contract batch" -- "$cur")) ;;
+        *) [ "$COMP_CWORD" -eq 2 ] && COMPREPLY=($(compgen -W "mixer tiles model latency pool paper relaxed plans contract batch mixers bytes links" -- "$cur")) ;;
       esac ;;
   esac
 }

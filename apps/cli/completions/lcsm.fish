@@ -20,7 +20,7 @@ complete -c lcsm -n "not __fish_seen_subcommand_from $commands" -a classify -d '
 complete -c lcsm -n "not __fish_seen_subcommand_from $commands" -l version -d 'Show the version'
 complete -c lcsm -n "not __fish_seen_subcommand_from $commands" -a plan -d 'Show how convolutions are computed'
 complete -c lcsm -n "not __fish_seen_subcommand_from $commands" -a bench -d 'Measure'
-complete -c lcsm -n '__fish_seen_subcommand_from bench' -x -a 'mixer tiles model latency pool paper relaxed plans contract batch'
+complete -c lcsm -n '__fish_seen_subcommand_from bench' -x -a 'mixer tiles model latency pool paper relaxed plans contract batch mixers bytes links'
 complete -c lcsm -l help -d 'Show the options'
 
 set -l runs '__fish_seen_subcommand_from generate logits score embed inspect plan variants classify'

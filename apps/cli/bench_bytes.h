@@ -1,0 +1,11 @@
+#pragma once
+
+#include "option_parser.h"
+
+#include "command.h"
+
+namespace lcsm::cli {
+
+void AddBenchBytes(App& bench, Commands& commands);
+
+}  // namespace lcsm::cli

@@ -1,0 +1,106 @@
+#include "bench_study.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <memory>
+
+#include "base/cpu_info.h"
+#include "base/thread_pool.h"
+#include "bench/machine.h"
+#include "conv/tuning.h"
+#include "interrupt.h"
+#include "io/atomic_file.h"
+#include "model_options.h"
+#include "output.h"
+#include "terminal.h"
+
+namespace lcsm::cli {
+
+void AddStudyOptions(App& app, StudyOptions& options) {
+  app->add_option("--threads", options.threads, "threads")
+      ->check(WholeIn(1, ThreadPool::kMaxThreads))
+      ->capture_default_str();
+  app->add_option("--repeats", options.repeats, "runs of each case")
+      ->check(WholeIn(1, 1000))
+      ->capture_default_str();
+  app->add_option("--json", options.json_file, "write the results to FILE")
+      ->type_name("FILE");
+  app->add_flag("--quiet", options.quiet, "no notes and no progress");
+}
+
+conv::PlanOptions StudyPlan(const StudyOptions& options) {
+  conv::PlanOptions plan;
+  plan.method = conv::Method::kPlanned;
+  plan.threads = options.threads;
+  auto tuned = conv::Tuning::Load(conv::DefaultTuningPath());
+  if (tuned.ok()) {
+    plan.tuning =
+        std::make_shared<const conv::Tuning>(std::move(tuned).value());
+  }
+  return plan;
+}
+
+bench::Proceed WithProgress(Progress& bar) {
+  return [&bar](double done) {
+    bar.Update(done);
+    return !Interrupted();
+  };
+}
+
+Json SpreadJson(const bench::Spread& spread) {
+  return {{"median", spread.median}, {"min", spread.min}, {"max", spread.max}};
+}
+
+std::string SpreadText(const bench::Spread& spread) {
+  return fmt::format("{:.3f} ({:.3f} .. {:.3f})", spread.median, spread.min,
+                     spread.max);
+}
+
+std::string TableText(const std::vector<std::vector<std::string>>& rows) {
+  std::vector<size_t> widths;
+  for (const auto& row : rows) {
+    widths.resize(std::max(widths.size(), row.size()));
+    for (size_t i = 0; i < row.size(); ++i) {
+      widths[i] = std::max(widths[i], row[i].size());
+    }
+  }
+  std::string text;
+  for (const auto& row : rows) {
+    for (size_t i = 0; i < row.size(); ++i) {
+      text += i == 0 ? fmt::format("{:<{}}", row[i], widths[i])
+                     : fmt::format("  {:>{}}", row[i], widths[i]);
+    }
+    text += '\n';
+  }
+  return text;
+}
+
+std::string PictureNote(const StudyOptions& options, const char* command) {
+  return fmt::format("{}, {}, {} thread(s), {}; medians of {}",
+                     GetCpuInfo().model, SimdTarget(), options.threads, command,
+                     options.repeats);
+}
+
+Status FinishStudy(const StudyOptions& options, const bench::NoiseWatch& noise,
+                   const std::string& table, Json json,
+                   const Pictures& pictures) {
+  if (!options.quiet) Say("{}\n", noise.Report());
+  if (!options.json_file.empty()) {
+    Json whole = {{"machine", bench::MachineJson()},
+                  {"threads", options.threads},
+                  {"repeats", options.repeats}};
+    whole.update(json);
+    LCSM_RETURN_IF_ERROR(
+        io::WriteFileAtomically(options.json_file, whole.dump(2) + "\n"));
+  }
+  for (const auto& [file, svg] : pictures) {
+    if (file.empty()) continue;
+    LCSM_RETURN_IF_ERROR(io::WriteFileAtomically(file, svg));
+  }
+  Output out;
+  LCSM_RETURN_IF_ERROR(out.Write(table));
+  return out.Flush();
+}
+
+}  // namespace lcsm::cli
