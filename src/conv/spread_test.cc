@@ -161,7 +161,7 @@ TEST_P(SpreadTest, WhatCannotBeSpreadSaysSo) {
 
 INSTANTIATE_TEST_SUITE_P(Targets, SpreadTest,
                          testing::ValuesIn(SupportedSimdTargets()),
-                         [](const auto& info) { return info.param; });
+                         [](const auto& target) { return target.param; });
 
 }  // namespace
 }  // namespace lcsm::conv
