@@ -118,8 +118,8 @@ Status Run(const Options& options) {
               result, chart);
   }
   chart.note = fmt::format(
-      "{}, {} positions, {} threads; medians and slowest steps of {} stretches "
-      "each; steps that met an involuntary context switch left out",
+      "{}, {} positions, {} threads; medians and slowest steps of {} "
+      "stretches; interrupted steps left out",
       SubjectName(options.subject, *model), options.length, pool.NumThreads(),
       std::min<size_t>(256, options.length));
   const Json json = {{"machine", bench::MachineJson()},
