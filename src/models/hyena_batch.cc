@@ -1,16 +1,8 @@
 #include "models/hyena_batch.h"
 
-#include <algorithm>
 #include <utility>
 
 namespace lcsm {
-
-size_t HyenaBatch::RowBytes(const HyenaConfig& config) {
-  const size_t tails = config.layers *
-                       (std::max<size_t>(config.fir_taps, 2) - 1) *
-                       (config.order + 1) * config.width;
-  return HyenaPass::Bytes(config, 1) + tails * sizeof(float);
-}
 
 StatusOr<std::unique_ptr<HyenaBatch>> HyenaBatch::Create(
     std::shared_ptr<const HyenaWeights> weights,

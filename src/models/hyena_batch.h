@@ -25,8 +25,6 @@ class HyenaBatch : public BatchState {
       const conv::OnlineConvolution& convolution,
       const std::vector<ShortFirState>& tails, size_t rows, size_t room,
       size_t position, ThreadPool& pool);
-  // Of one row, without its histories.
-  static size_t RowBytes(const HyenaConfig& config);
 
   size_t rows() const override { return rows_; }
   void Step(const int32_t* tokens, float* logits) noexcept override;
