@@ -194,7 +194,7 @@ class Run {
   Status All() {
     if (setup_.at_once > 1) LCSM_RETURN_IF_ERROR(SideBySide());
     for (size_t k = 0; setup_.at_once == 1 && k < arguments_.num_samples; ++k) {
-      if (Interrupted() || out_.reader_gone()) break;
+      if (Ends()) break;
       if (k > 0) setup_.state->Reset();
       LCSM_RETURN_IF_ERROR(One(k));
     }
@@ -202,73 +202,51 @@ class Run {
     return out_.Flush();
   }
 
-  size_t samples() const { return samples_; }
+  size_t samples() const { return written_.samples; }
   size_t tokens() const { return tokens_; }
-  const std::string& finish() const { return finish_; }
+  const std::string& finish() const { return written_.finish; }
 
  private:
-  Status SideBySide() {
-    Progress prefill("reading the prompt", arguments_.quiet);
+  // What is told and kept while samples come.
+  SampleBatchHooks Hooks(Progress& prefill) {
     SampleBatchHooks hooks;
     hooks.on_prefill = [&prefill](double done) { prefill.Update(done); };
-    hooks.on_token = [this] {
-      ++tokens_;
-      if (bar_.Due()) ShowProgress();
-    };
-    hooks.on_begin = [&](size_t k) {
-      prefill.Finish();
-      echo_.Prompt(setup_.prompt.text, k, arguments_.num_samples);
-    };
-    hooks.stop = [this] { return Interrupted() || out_.reader_gone(); };
-    LCSM_ASSIGN_OR_RETURN(const SampleBatchResult result,
-                          WriteSamples(*setup_.generator, setup_.prompt.ids, 0,
-                                       arguments_.num_samples, setup_.at_once,
-                                       hooks, *setup_.writer, out_));
-    prefill.Finish();
-    samples_ = result.samples;
-    finish_ = result.finish;
-    return OkStatus();
-  }
-
-  Status One(size_t k) {
-    Progress prefill("reading the prompt", arguments_.quiet);
-    bool first = true;
-    tokens_before_ = tokens_;
-    GenerateHooks hooks;
-    hooks.on_prefill = [&prefill](double done) { prefill.Update(done); };
-    hooks.on_token = [&](int32_t id, double) -> Status {
-      if (first) {
-        first = false;
-        prefill.Finish();
-        echo_.Prompt(setup_.prompt.text, k, arguments_.num_samples);
-        LCSM_RETURN_IF_ERROR(setup_.writer->Begin(k));
-      }
+    hooks.on_token = [this]() -> Status {
       ++tokens_;
       if (arguments_.save_every != 0 && tokens_ % arguments_.save_every == 0) {
         LCSM_RETURN_IF_ERROR(Save());
       }
       if (bar_.Due()) ShowProgress();
-      return Checked(setup_.writer->Token(id));
+      return OkStatus();
     };
-    hooks.on_text = [&](std::string_view text) {
-      return Checked(setup_.writer->Text(text));
+    hooks.on_begin = [this, &prefill](size_t k) {
+      prefill.Finish();
+      echo_.Prompt(setup_.prompt.text, k, arguments_.num_samples);
     };
-    LCSM_ASSIGN_OR_RETURN(GeneratedSample sample, Sample(k, hooks));
+    hooks.stop = [this] { return Ends(); };
+    return hooks;
+  }
+
+  Status SideBySide() {
+    Progress prefill("reading the prompt", arguments_.quiet);
+    LCSM_ASSIGN_OR_RETURN(written_,
+                          WriteSamples(*setup_.generator, setup_.prompt.ids, 0,
+                                       arguments_.num_samples, setup_.at_once,
+                                       Hooks(prefill), *setup_.writer, out_));
+    return OkStatus();
+  }
+
+  Status One(size_t k) {
+    Progress prefill("reading the prompt", arguments_.quiet);
+    tokens_before_ = tokens_;
+    SampleBatchHooks hooks = Hooks(prefill);
+    SampleGroup group(k, 1, hooks, *setup_.writer, out_);
+    LCSM_ASSIGN_OR_RETURN(GeneratedSample sample, Sample(k, group.hooks()[0]));
     if (arguments_.save_session) LCSM_RETURN_IF_ERROR(Save());
     prefill.Finish();
-    finish_ = Name(sample.finish);
-    // Cut off before its first token: no sample at all. One that ended so by
-    // itself (a stop text at once) is a whole, empty one.
-    if (first && sample.finish == FinishReason::kCancelled) return OkStatus();
-    if (first) LCSM_RETURN_IF_ERROR(setup_.writer->Begin(k));
-    ++samples_;
-    SampleRecord record;
-    record.sample = k;
-    record.tokens = std::move(sample.tokens);
-    record.text = std::move(sample.text);
-    record.logprobs = std::move(sample.logprobs);
-    record.finish_reason = finish_;
-    return setup_.writer->End(record);
+    // An empty sample is shown without its prompt.
+    hooks.on_begin = [](size_t) {};
+    return group.Finish({&sample, 1}, &written_);
   }
 
   StatusOr<GeneratedSample> Sample(size_t k, const GenerateHooks& hooks) {
@@ -294,17 +272,13 @@ class Run {
         *setup_.state);
   }
 
-  // Nobody reads any more: the sample ends as if the user had said so.
-  Status Checked(Status status) const {
-    if (status.ok() && out_.reader_gone()) return Cancelled("nobody reads");
-    return status;
-  }
+  bool Ends() const { return Interrupted() || out_.reader_gone(); }
 
   void ShowProgress() {
     const double total = static_cast<double>(arguments_.num_samples) *
                          static_cast<double>(arguments_.max_new_tokens);
     // Samples that ended early count as whole ones: the bar ends full.
-    const double done = static_cast<double>(samples_) *
+    const double done = static_cast<double>(written_.samples) *
                             static_cast<double>(arguments_.max_new_tokens) +
                         static_cast<double>(tokens_ - tokens_before_);
     const double seconds = SecondsSince(start_);
@@ -319,9 +293,9 @@ class Run {
   PromptEcho echo_;
   Progress bar_;
   Clock::time_point start_ = Clock::now();
-  size_t samples_ = 0, tokens_ = 0;
+  SampleBatchResult written_;
+  size_t tokens_ = 0;
   size_t tokens_before_ = 0;  // The running sample.
-  std::string finish_;
 };
 
 RunFigures FiguresOf(const GenerateArguments& arguments, const Setup& setup,

@@ -41,8 +41,7 @@ class Run {
 
  private:
   Status Record(const Sequence& sequence);
-  // One sample of a record, or all of them.
-  Status Sample(Generator& generator, size_t k);
+  // All samples of a record.
   Status Samples(Generator& generator, ModelState& state);
   uint64_t Stream(size_t k) const {
     return (static_cast<uint64_t>(records_) << kRecordShift) | k;
@@ -116,44 +115,6 @@ void Run::ShowProgress() {
                   Count(figures_.tokens, "token")));
 }
 
-Status Run::Sample(Generator& generator, size_t k) {
-  bool begun = false;
-  GenerateHooks hooks;
-  // Nobody reads any more: the sample ends as if the user had said so.
-  const auto checked = [this](Status status) {
-    if (status.ok() && out_.reader_gone()) return Cancelled("nobody reads");
-    return status;
-  };
-  hooks.on_prefill = [this](double) { ShowProgress(); };
-  hooks.on_token = [&](int32_t id, double) -> Status {
-    if (!begun) {
-      begun = true;
-      LCSM_RETURN_IF_ERROR(writer_->Begin(k));
-    }
-    ++figures_.tokens;
-    ShowProgress();
-    return checked(writer_->Token(id));
-  };
-  hooks.on_text = [&](std::string_view text) {
-    return checked(writer_->Text(text));
-  };
-  LCSM_ASSIGN_OR_RETURN(GeneratedSample sample,
-                        generator.Run(prompt_, Stream(k), hooks));
-  figures_.finish_reason = Name(sample.finish);
-  // Cut off before its first token: no sample at all. One that ended so by
-  // itself (a stop text at once) is a whole, empty one.
-  if (!begun && sample.finish == FinishReason::kCancelled) return OkStatus();
-  if (!begun) LCSM_RETURN_IF_ERROR(writer_->Begin(k));
-  ++figures_.samples;
-  SampleRecord record;
-  record.sample = k;
-  record.tokens = std::move(sample.tokens);
-  record.text = std::move(sample.text);
-  record.logprobs = std::move(sample.logprobs);
-  record.finish_reason = figures_.finish_reason;
-  return writer_->End(record);
-}
-
 Status Run::Samples(Generator& generator, ModelState& state) {
   PrepareOptions prepare = prepare_;
   prepare.horizon = prompt_.size() + arguments_.max_new_tokens - 1;
@@ -161,27 +122,31 @@ Status Run::Samples(Generator& generator, ModelState& state) {
       const size_t at_once,
       SamplesAtOnce(*loaded_.model, prepare, arguments_.num_samples,
                     arguments_.batch));
-  if (at_once == 1) {
-    for (size_t k = 0; k < arguments_.num_samples && !Ends(); ++k) {
-      if (k > 0) state.Reset();
-      LCSM_RETURN_IF_ERROR(Sample(generator, k));
-    }
-    return OkStatus();
-  }
   SampleBatchHooks hooks;
   hooks.on_prefill = [this](double) { ShowProgress(); };
   hooks.on_token = [this] {
     ++figures_.tokens;
     ShowProgress();
+    return OkStatus();
   };
   hooks.on_begin = [](size_t) {};
   hooks.stop = [this] { return Ends(); };
-  LCSM_ASSIGN_OR_RETURN(
-      const SampleBatchResult result,
-      WriteSamples(generator, prompt_, Stream(0), arguments_.num_samples,
-                   at_once, hooks, *writer_, out_));
+  SampleBatchResult result;
+  if (at_once > 1) {
+    LCSM_ASSIGN_OR_RETURN(result, WriteSamples(generator, prompt_, Stream(0),
+                                               arguments_.num_samples, at_once,
+                                               hooks, *writer_, out_));
+  }
+  for (size_t k = 0; at_once == 1 && k < arguments_.num_samples; ++k) {
+    if (Ends()) break;
+    if (k > 0) state.Reset();
+    SampleGroup group(k, 1, hooks, *writer_, out_);
+    LCSM_ASSIGN_OR_RETURN(GeneratedSample sample,
+                          generator.Run(prompt_, Stream(k), group.hooks()[0]));
+    LCSM_RETURN_IF_ERROR(group.Finish({&sample, 1}, &result));
+  }
   figures_.samples += result.samples;
-  figures_.finish_reason = result.finish;
+  if (!result.finish.empty()) figures_.finish_reason = result.finish;
   return OkStatus();
 }
 

@@ -2,87 +2,11 @@
 
 #include <algorithm>
 #include <utility>
-#include <vector>
 
 namespace lcsm::cli {
 namespace {
 
 constexpr size_t kBytesUnasked = size_t{1} << 30;
-
-// One group's writing.
-class Group {
- public:
-  Group(size_t first, size_t count, const SampleBatchHooks& hooks,
-        SampleWriter& writer, Output& out)
-      : first_(first), hooks_(hooks), writer_(writer), out_(out) {
-    GenerateHooks counted;
-    counted.on_token = [this](int32_t, double) -> Status {
-      hooks_.on_token();
-      return OkStatus();
-    };
-    generate_.assign(count, counted);
-    generate_[0].on_token = [this](int32_t id, double) -> Status {
-      LCSM_RETURN_IF_ERROR(Begin(first_));
-      hooks_.on_token();
-      return Checked(writer_.Token(id));
-    };
-    generate_[0].on_text = [this](std::string_view text) {
-      return Checked(writer_.Text(text));
-    };
-  }
-
-  std::span<const GenerateHooks> hooks() const { return generate_; }
-
-  Status Finish(std::vector<GeneratedSample> samples,
-                SampleBatchResult* result) {
-    for (size_t r = 0; r < samples.size() && !out_.reader_gone(); ++r) {
-      GeneratedSample& sample = samples[r];
-      const bool live = r == 0;
-      // Cut off before its first token: no sample at all. One that ended so by
-      // itself (a stop text at once) is a whole, empty one.
-      if (sample.tokens.empty() && sample.finish == FinishReason::kCancelled) {
-        continue;
-      }
-      LCSM_RETURN_IF_ERROR(Begin(first_ + r));
-      if (!live) {
-        for (int32_t id : sample.tokens) {
-          LCSM_RETURN_IF_ERROR(writer_.Token(id));
-        }
-        LCSM_RETURN_IF_ERROR(writer_.Text(sample.text));
-      }
-      SampleRecord record;
-      record.sample = first_ + r;
-      record.tokens = std::move(sample.tokens);
-      record.text = std::move(sample.text);
-      record.logprobs = std::move(sample.logprobs);
-      record.finish_reason = result->finish = Name(sample.finish);
-      LCSM_RETURN_IF_ERROR(writer_.End(record));
-      ++result->samples;
-    }
-    return OkStatus();
-  }
-
- private:
-  // Once a sample.
-  Status Begin(size_t k) {
-    if (begun_ > k) return OkStatus();
-    begun_ = k + 1;
-    hooks_.on_begin(k);
-    return writer_.Begin(k);
-  }
-  // Nobody reads any more: as if the user had said so.
-  Status Checked(Status status) const {
-    if (status.ok() && out_.reader_gone()) return Cancelled("nobody reads");
-    return status;
-  }
-
-  const size_t first_;
-  const SampleBatchHooks& hooks_;
-  SampleWriter& writer_;
-  Output& out_;
-  std::vector<GenerateHooks> generate_;
-  size_t begun_ = 0;
-};
 
 }  // namespace
 
@@ -104,6 +28,70 @@ StatusOr<size_t> SamplesAtOnce(const Model& model,
   return std::clamp<size_t>(room / std::max<size_t>(row, 1), 1, most);
 }
 
+SampleGroup::SampleGroup(size_t first, size_t count,
+                         const SampleBatchHooks& hooks, SampleWriter& writer,
+                         Output& out)
+    : first_(first), hooks_(hooks), writer_(writer), out_(out) {
+  GenerateHooks counted;
+  counted.on_token = [this](int32_t, double) { return hooks_.on_token(); };
+  generate_.assign(count, counted);
+  GenerateHooks& live = generate_[0];
+  live.on_prefill = hooks.on_prefill;
+  live.on_token = [this](int32_t id, double) -> Status {
+    LCSM_RETURN_IF_ERROR(Begin(first_));
+    LCSM_RETURN_IF_ERROR(hooks_.on_token());
+    return Checked(writer_.Token(id));
+  };
+  live.on_text = [this](std::string_view text) {
+    return Checked(writer_.Text(text));
+  };
+}
+
+Status SampleGroup::Begin(size_t k) {
+  if (begun_ > k) return OkStatus();
+  begun_ = k + 1;
+  hooks_.on_begin(k);
+  return writer_.Begin(k);
+}
+
+// Nobody reads any more: the sample ends as if the user had said so.
+Status SampleGroup::Checked(Status status) const {
+  if (status.ok() && out_.reader_gone()) return Cancelled("nobody reads");
+  return status;
+}
+
+Status SampleGroup::Finish(std::span<GeneratedSample> samples,
+                           SampleBatchResult* result) {
+  for (size_t r = 0; r < samples.size(); ++r) {
+    GeneratedSample& sample = samples[r];
+    const bool live = r == 0;
+    // One that a reader left in the middle of was a sample all the same.
+    if (!live && out_.reader_gone()) break;
+    result->finish = Name(sample.finish);
+    // Cut off before its first token: no sample at all. One that ended so by
+    // itself (a stop text at once) is a whole, empty one.
+    if (sample.tokens.empty() && sample.finish == FinishReason::kCancelled) {
+      continue;
+    }
+    LCSM_RETURN_IF_ERROR(Begin(first_ + r));
+    if (!live) {
+      for (int32_t id : sample.tokens) {
+        LCSM_RETURN_IF_ERROR(writer_.Token(id));
+      }
+      LCSM_RETURN_IF_ERROR(writer_.Text(sample.text));
+    }
+    SampleRecord record;
+    record.sample = first_ + r;
+    record.tokens = std::move(sample.tokens);
+    record.text = std::move(sample.text);
+    record.logprobs = std::move(sample.logprobs);
+    record.finish_reason = result->finish;
+    LCSM_RETURN_IF_ERROR(writer_.End(record));
+    ++result->samples;
+  }
+  return OkStatus();
+}
+
 StatusOr<SampleBatchResult> WriteSamples(Generator& generator,
                                          std::span<const int32_t> prompt,
                                          uint64_t first_stream, size_t count,
@@ -119,10 +107,10 @@ StatusOr<SampleBatchResult> WriteSamples(Generator& generator,
     return result;
   }
   for (size_t k = 0; k < count && !hooks.stop(); k += at_once) {
-    Group group(k, std::min(at_once, count - k), hooks, writer, out);
+    SampleGroup group(k, std::min(at_once, count - k), hooks, writer, out);
     LCSM_ASSIGN_OR_RETURN(std::vector<GeneratedSample> samples,
                           generator.Samples(first_stream + k, group.hooks()));
-    LCSM_RETURN_IF_ERROR(group.Finish(std::move(samples), &result));
+    LCSM_RETURN_IF_ERROR(group.Finish(samples, &result));
   }
   return result;
 }
