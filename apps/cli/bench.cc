@@ -28,12 +28,12 @@
 #include "bench_plans.h"
 #include "bench_prefill.h"
 #include "bench_relaxed.h"
+#include "bench_subject.h"
 #include "command.h"
 #include "exit_codes.h"
 #include "interrupt.h"
 #include "io/atomic_file.h"
 #include "model_options.h"
-#include "models/hyena_synthetic.h"
 #include "output.h"
 #include "terminal.h"
 
@@ -346,9 +346,9 @@ void AddPool(App& root, Commands& commands) {
 // ---- model
 
 struct ModelOptions {
-  ModelOption model;
+  BenchSubject subject;
   ExecutionOptions execution;
-  std::string shape, history = "auto", json_file;
+  std::string history = "auto", json_file;
   std::vector<size_t> at = {64, 1024, 4096};
   size_t steps = 256, rounds = 3;
 };
@@ -363,19 +363,11 @@ Json StepJson(const bench::StepStatistics& s) {
 
 int RunModelBench(const ModelOptions& options) {
   LetInterruptsEnd();
-  std::shared_ptr<const Model> model;
-  std::string name = options.shape;
-  if (options.shape.empty()) {
-    StatusOr<LoadedModel> loaded = LoadNamedModel(options.model);
-    if (!loaded.ok()) return Fail(loaded.status());
-    model = loaded->model;
-    name = model->info().name;
-  } else {
-    StatusOr<std::shared_ptr<const Model>> made =
-        MakeSyntheticModel(options.shape, 1, ToWeightFormat(options.model));
-    if (!made.ok()) return Fail(made.status());
-    model = *made;
-  }
+  const StatusOr<std::shared_ptr<const Model>> model =
+      LoadBenchSubject(options.subject);
+  if (!model.ok()) return Fail(model.status());
+  const ModelInfo& info = (*model)->info();
+  const std::string name = SubjectName(options.subject, **model);
   bench::ModelCase wanted;
   wanted.positions = options.at;
   wanted.steps = options.steps;
@@ -394,7 +386,7 @@ int RunModelBench(const ModelOptions& options) {
   ThreadPool pool(options.execution.threads);
   const bench::NoiseWatch noise;
   const StatusOr<bench::ModelResult> result =
-      bench::RunModel(*model, wanted, pool);
+      bench::RunModel(**model, wanted, pool);
   if (!result.ok()) return Fail(result.status());
 
   std::string table = fmt::format(
@@ -403,9 +395,9 @@ int RunModelBench(const ModelOptions& options) {
       "{:>9} {:>9} {:>9} {:>9} {:>9} "
       "| {:>9} {:>9} | {:>9} {:>7}\n",
       name, result->plan, pool.NumThreads(), result->prepare_seconds,
-      HumanBytes(result->step_bytes), model->info().weight_format,
-      result->floor_ms, "position", "mean ms", "p50", "p99", "max", "no mixers",
-      "p50", "mixers ms", "share");
+      HumanBytes(result->step_bytes), info.weight_format, result->floor_ms,
+      "position", "mean ms", "p50", "p99", "max", "no mixers", "p50",
+      "mixers ms", "share");
   Json rows = Json::array();
   for (const bench::PositionResult& row : result->positions) {
     table += fmt::format(
@@ -432,7 +424,7 @@ int RunModelBench(const ModelOptions& options) {
                      {"steps", options.steps},
                      {"rounds", options.rounds},
                      {"prepare_seconds", result->prepare_seconds},
-                     {"weights", model->info().weight_format},
+                     {"weights", info.weight_format},
                      {"step_bytes", result->step_bytes},
                      {"floor_ms", result->floor_ms},
                      {"peak_rss_bytes", PeakRssBytes()},
@@ -448,10 +440,9 @@ void AddModel(App& root, Commands& commands) {
       "Examples:\n  lcsm bench model --at 64,4096\n"
       "  lcsm bench model --shape hyenadna-large-1m --at 1024,65536 --threads "
       "1");
-  AddModelOption(*app, options->model);
-  app->add_option("--shape", options->shape,
-                  "instead of a model: a published shape with random weights")
-      ->type_name("NAME")
+  AddBenchSubject(*app, options->subject);
+  app->get_option("--shape")
+      ->description("instead of a model: a published shape with random weights")
       ->excludes(app->get_option("--model"));
   app->add_option("--at", options->at, "positions")
       ->delimiter(',')
