@@ -11,7 +11,6 @@
 #include <fmt/format.h>
 
 #include <memory>
-#include <nlohmann/json.hpp>
 #include <set>
 #include <string>
 #include <vector>
@@ -24,6 +23,7 @@
 #include "bench_latency.h"
 #include "bench_links.h"
 #include "bench_mixers.h"
+#include "bench_output.h"
 #include "bench_paper.h"
 #include "bench_plans.h"
 #include "bench_prefill.h"
@@ -32,31 +32,11 @@
 #include "command.h"
 #include "exit_codes.h"
 #include "interrupt.h"
-#include "io/atomic_file.h"
 #include "model_options.h"
-#include "output.h"
 #include "terminal.h"
 
 namespace lcsm::cli {
 namespace {
-
-using Json = nlohmann::ordered_json;
-
-// Prints a table's text, then writes the files that were asked for, whole or
-// not at all.
-int Finish(const std::string& table, const Json& json,
-           const std::string& json_file, const std::string& svg,
-           const std::string& svg_file) {
-  Output out;
-  Status status = out.Write(table);
-  if (status.ok()) status = out.Flush();
-  if (status.ok() && !json_file.empty()) {
-    status = io::WriteFileAtomically(json_file, json.dump(2) + "\n");
-  }
-  if (status.ok() && !svg_file.empty())
-    status = io::WriteFileAtomically(svg_file, svg);
-  return Answer(status);
-}
 
 // ---- mixer
 
@@ -182,8 +162,9 @@ int RunMixerBench(const MixerOptions& options) {
     }
   }
   Say("widest (max - min) / median: {:.2f}; {}\n", widest, noise.Report());
-  return Finish(MixerTable(rows), MixerJson(options, rows), options.json_file,
-                MixerSvg(options, rows), options.svg_file);
+  return Answer(TableThenFiles(MixerTable(rows),
+                               {options.json_file, MixerJson(options, rows)},
+                               {{options.svg_file, MixerSvg(options, rows)}}));
 }
 
 void AddMixer(App& root, Commands& commands) {
@@ -230,8 +211,7 @@ void AddMixer(App& root, Commands& commands) {
   app->add_option("--repeats", options->repeats, "runs of each case")
       ->check(WholeIn(1, UINT64_MAX))
       ->capture_default_str();
-  app->add_option("--json", options->json_file, "write the results to FILE")
-      ->type_name("FILE");
+  AddJsonOption(*app, options->json_file);
   app->add_option("--svg", options->svg_file,
                   "draw cost against length into FILE")
       ->type_name("FILE");
@@ -255,8 +235,7 @@ void AddTiles(App& root, Commands& commands) {
   app->add_option("--repeats", options->repeats, "sweeps; the median counts")
       ->check(WholeIn(1, UINT64_MAX))
       ->capture_default_str();
-  app->add_option("--json", options->json_file, "write the results to FILE")
-      ->type_name("FILE");
+  AddJsonOption(*app, options->json_file);
   commands.push_back(
       {app, [options] {
          LetInterruptsEnd();
@@ -289,9 +268,9 @@ void AddTiles(App& root, Commands& commands) {
            results.push_back(entry);
          }
          Say("{}\n", noise.Report());
-         return Finish(
-             table, {{"machine", bench::MachineJson()}, {"results", results}},
-             options->json_file, "", "");
+         const Json json = {{"machine", bench::MachineJson()},
+                            {"results", results}};
+         return Answer(TableThenFiles(table, {options->json_file, json}, {}));
        }});
 }
 
@@ -311,8 +290,7 @@ void AddPool(App& root, Commands& commands) {
   app->add_option("--calls", options->calls, "hand-overs timed of each kind")
       ->check(WholeIn(1, UINT64_MAX))
       ->capture_default_str();
-  app->add_option("--json", options->json_file, "write the results to FILE")
-      ->type_name("FILE");
+  AddJsonOption(*app, options->json_file);
   commands.push_back(
       {app, [options] {
          LetInterruptsEnd();
@@ -330,16 +308,15 @@ void AddPool(App& root, Commands& commands) {
              line("each thread takes one, after sleep", r.asleep_p50,
                   r.asleep_p99);
          Say("{}\n", noise.Report());
-         return Finish(
-             table,
-             {{"machine", bench::MachineJson()},
-              {"threads", r.threads},
-              {"calls", options->calls},
-              {"empty_ns", {{"p50", r.empty_p50}, {"p99", r.empty_p99}}},
-              {"together_ns",
-               {{"p50", r.together_p50}, {"p99", r.together_p99}}},
-              {"asleep_ns", {{"p50", r.asleep_p50}, {"p99", r.asleep_p99}}}},
-             options->json_file, "", "");
+         const Json json = {
+             {"machine", bench::MachineJson()},
+             {"threads", r.threads},
+             {"calls", options->calls},
+             {"empty_ns", {{"p50", r.empty_p50}, {"p99", r.empty_p99}}},
+             {"together_ns",
+              {{"p50", r.together_p50}, {"p99", r.together_p99}}},
+             {"asleep_ns", {{"p50", r.asleep_p50}, {"p99", r.asleep_p99}}}};
+         return Answer(TableThenFiles(table, {options->json_file, json}, {}));
        }});
 }
 
@@ -429,7 +406,7 @@ int RunModelBench(const ModelOptions& options) {
                      {"floor_ms", result->floor_ms},
                      {"peak_rss_bytes", PeakRssBytes()},
                      {"results", rows}};
-  return Finish(table, json, options.json_file, "", "");
+  return Answer(TableThenFiles(table, {options.json_file, json}, {}));
 }
 
 void AddModel(App& root, Commands& commands) {
@@ -462,8 +439,7 @@ void AddModel(App& root, Commands& commands) {
       ->check(OneOf({"auto", "prefill", "synthetic"}))
       ->capture_default_str();
   AddExecutionOptions(*app, options->execution);
-  app->add_option("--json", options->json_file, "write the results to FILE")
-      ->type_name("FILE");
+  AddJsonOption(*app, options->json_file);
   AddCommand(
       commands, app, [options] { return CheckExecution(options->execution); },
       [options] { return RunModelBench(*options); });

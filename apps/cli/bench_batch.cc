@@ -4,23 +4,19 @@
 #include <fmt/format.h>
 
 #include <memory>
-#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
 #include "base/thread_pool.h"
 #include "bench/batch_bench.h"
 #include "bench/machine.h"
+#include "bench_output.h"
 #include "bench_subject.h"
 #include "interrupt.h"
-#include "io/atomic_file.h"
-#include "output.h"
 #include "progress.h"
 
 namespace lcsm::cli {
 namespace {
-
-using Json = nlohmann::ordered_json;
 
 struct Options {
   BenchSubject subject;
@@ -64,13 +60,7 @@ Status Run(const Options& options) {
                      {"steps", options.wanted.steps},
                      {"repeats", options.wanted.repeats},
                      {"results", rows}};
-  if (!options.json_file.empty()) {
-    LCSM_RETURN_IF_ERROR(
-        io::WriteFileAtomically(options.json_file, json.dump(1) + "\n"));
-  }
-  Output out;
-  LCSM_RETURN_IF_ERROR(out.Write(table));
-  return out.Flush();
+  return FilesThenTable({options.json_file, json, 1}, {}, table);
 }
 
 }  // namespace
@@ -99,8 +89,7 @@ void AddBenchBatch(App& root, Commands& commands) {
                   "threads (default: one for each processor)")
       ->type_name("N")
       ->check(WholeIn(1, ThreadPool::kMaxThreads));
-  app->add_option("--json", options->json_file, "write the results to FILE")
-      ->type_name("FILE");
+  AddJsonOption(*app, options->json_file);
   app->footer(
       "Example:\n"
       "  lcsm bench batch --shape hyenadna-large-1m --rows 1,8");

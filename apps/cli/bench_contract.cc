@@ -5,22 +5,18 @@
 #include <fmt/format.h>
 
 #include <memory>
-#include <nlohmann/json.hpp>
 #include <string>
 
 #include "base/thread_pool.h"
 #include "bench/contract_bench.h"
 #include "bench/machine.h"
+#include "bench_output.h"
 #include "interrupt.h"
-#include "io/atomic_file.h"
 #include "model_options.h"
-#include "output.h"
 #include "terminal.h"
 
 namespace lcsm::cli {
 namespace {
-
-using Json = nlohmann::ordered_json;
 
 struct Options {
   bench::ContractCase contract;
@@ -31,10 +27,6 @@ struct Options {
 std::string Line(const char* what, const bench::Spread& ns) {
   return fmt::format("{:<34} {:>12.2f} {:>22}\n", what, ns.median,
                      fmt::format("{:.2f} .. {:.2f}", ns.min, ns.max));
-}
-
-Json SpreadJson(const bench::Spread& ns) {
-  return {{"median", ns.median}, {"min", ns.min}, {"max", ns.max}};
 }
 
 Status Run(const Options& options) {
@@ -71,13 +63,7 @@ Status Run(const Options& options) {
                      {"max_plus_ratio", tiled.ratio},
                      {"max_plus_error", tiled.error}};
   Say("{}; {}\n", contract.plan, noise.Report());
-  if (!options.json_file.empty()) {
-    LCSM_RETURN_IF_ERROR(
-        io::WriteFileAtomically(options.json_file, json.dump(2) + "\n"));
-  }
-  Output out;
-  LCSM_RETURN_IF_ERROR(out.Write(table));
-  return out.Flush();
+  return FilesThenTable({options.json_file, json}, {}, table);
 }
 
 }  // namespace
@@ -109,8 +95,7 @@ void AddBenchContract(App& root, Commands& commands) {
   app->add_option("--repeats", contract.repeats, "runs of each case; medians")
       ->check(WholeIn(1, 1000))
       ->capture_default_str();
-  app->add_option("--json", options->json_file, "write the results to FILE")
-      ->type_name("FILE");
+  AddJsonOption(*app, options->json_file);
   app->footer(
       "Example:\n"
       "  lcsm bench contract --channels 256 --mixers 8 --length 65536");

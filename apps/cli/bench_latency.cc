@@ -4,7 +4,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
 #include <set>
 #include <string>
 #include <vector>
@@ -13,18 +12,15 @@
 #include "bench/latency_bench.h"
 #include "bench/machine.h"
 #include "bench/svg_plot.h"
+#include "bench_output.h"
 #include "bench_subject.h"
 #include "interrupt.h"
-#include "io/atomic_file.h"
 #include "model_options.h"
-#include "output.h"
 #include "progress.h"
 #include "terminal.h"
 
 namespace lcsm::cli {
 namespace {
-
-using Json = nlohmann::ordered_json;
 
 // Instead of a latency: no long convolutions.
 constexpr char kNone[] = "none";
@@ -127,17 +123,11 @@ Status Run(const Options& options) {
                      {"length", options.length},
                      {"threads", pool.NumThreads()},
                      {"results", results}};
-  if (!options.json_file.empty()) {
-    LCSM_RETURN_IF_ERROR(
-        io::WriteFileAtomically(options.json_file, json.dump(1) + "\n"));
-  }
+  Pictures pictures;
   if (!options.svg_file.empty()) {
-    LCSM_RETURN_IF_ERROR(
-        io::WriteFileAtomically(options.svg_file, bench::LogLogSvg(chart)));
+    pictures.emplace_back(options.svg_file, bench::LogLogSvg(chart));
   }
-  Output out;
-  LCSM_RETURN_IF_ERROR(out.Write(table));
-  return out.Flush();
+  return FilesThenTable({options.json_file, json, 1}, pictures, table);
 }
 
 }  // namespace
@@ -163,8 +153,7 @@ void AddLatencyBench(App& root, Commands& commands) {
       ->type_name("SIZE")
       ->transform(SizeInBytes())
       ->check(WholeIn(1, UINT64_MAX));
-  app->add_option("--json", options->json_file, "write the results to FILE")
-      ->type_name("FILE");
+  AddJsonOption(*app, options->json_file);
   app->add_option("--svg", options->svg_file, "draw the curves into FILE")
       ->type_name("FILE");
   app->add_option("--threads", options->execution.threads,

@@ -3,17 +3,16 @@
 #include <fmt/format.h>
 
 #include <memory>
-#include <nlohmann/json.hpp>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "bench/paper_bench.h"
 #include "bench/paper_report.h"
 #include "bench/timing.h"
+#include "bench_output.h"
 #include "interrupt.h"
-#include "io/atomic_file.h"
 #include "model_options.h"
-#include "output.h"
 #include "terminal.h"
 
 namespace lcsm::cli {
@@ -97,23 +96,16 @@ int RunPaperBench(const PaperOptions& options) {
   }
   Say("{}\n", noise.Report());
 
-  Output out;
-  Status status = out.Write(bench::PaperTable(wanted, *result));
-  if (status.ok()) status = out.Flush();
-  if (status.ok() && !options.json_file.empty()) {
-    status = io::WriteFileAtomically(
-        options.json_file,
-        bench::PaperJson(wanted, *result, tiles).dump(2) + "\n");
-  }
-  if (status.ok() && !options.svg_prefix.empty()) {
-    for (const auto& [name, svg] :
-         bench::PaperPictures(wanted, *result, tiles)) {
-      if (!status.ok()) break;
-      status = io::WriteFileAtomically(
-          fmt::format("{}-{}.svg", options.svg_prefix, name), svg);
+  Pictures pictures;
+  if (!options.svg_prefix.empty()) {
+    for (auto& [name, svg] : bench::PaperPictures(wanted, *result, tiles)) {
+      pictures.emplace_back(fmt::format("{}-{}.svg", options.svg_prefix, name),
+                            std::move(svg));
     }
   }
-  return Answer(status);
+  return Answer(TableThenFiles(
+      bench::PaperTable(wanted, *result),
+      {options.json_file, bench::PaperJson(wanted, *result, tiles)}, pictures));
 }
 
 }  // namespace
@@ -170,8 +162,7 @@ void AddBenchPaper(App& bench, Commands& commands) {
                   "run mixers whole that take fewer seconds than this (2)")
       ->check(FiniteIn(0, 1e6, "a number of seconds"));
   app->add_flag("--quick", wanted.quick, "one repeat of fewer positions");
-  app->add_option("--json", options->json_file, "write the results to FILE")
-      ->type_name("FILE");
+  AddJsonOption(*app, options->json_file);
   app->add_option("--svg", options->svg_prefix,
                   "draw PREFIX-mixers.svg, -cumulative, -latency and -tau")
       ->type_name("PREFIX");

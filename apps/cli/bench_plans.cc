@@ -4,25 +4,21 @@
 #include <fmt/format.h>
 
 #include <memory>
-#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
 #include "base/thread_pool.h"
 #include "bench/machine.h"
 #include "bench/plan_search.h"
+#include "bench_output.h"
 #include "conv/tuning.h"
 #include "interrupt.h"
-#include "io/atomic_file.h"
 #include "model_options.h"
-#include "output.h"
 #include "progress.h"
 #include "terminal.h"
 
 namespace lcsm::cli {
 namespace {
-
-using Json = nlohmann::ordered_json;
 
 struct Options {
   size_t channels = 256, batch = 1, mixers = 1;
@@ -72,10 +68,6 @@ std::string Table(const std::vector<Case>& cases) {
         one.tuned ? "planned by measured costs" : "planned by the estimate");
   }
   return table;
-}
-
-Json SpreadJson(const bench::Spread& spread) {
-  return {{"median", spread.median}, {"min", spread.min}, {"max", spread.max}};
 }
 
 Json ToJson(const Options& options, const std::vector<Case>& cases) {
@@ -134,13 +126,8 @@ Status Run(const Options& options) {
     cases.push_back({length, tuned, result});
   }
   if (!options.quiet) Say("{}\n", noise.Report());
-  if (!options.json_file.empty()) {
-    LCSM_RETURN_IF_ERROR(io::WriteFileAtomically(
-        options.json_file, ToJson(options, cases).dump(2) + "\n"));
-  }
-  Output out;
-  LCSM_RETURN_IF_ERROR(out.Write(Table(cases)));
-  return out.Flush();
+  return FilesThenTable({options.json_file, ToJson(options, cases)}, {},
+                        Table(cases));
 }
 
 }  // namespace
@@ -191,8 +178,7 @@ void AddBenchPlans(App& bench, Commands& commands) {
   app->add_flag("--untuned", options->untuned,
                 "plan by the estimate, whatever was measured");
   app->add_flag("--quiet", options->quiet, "no notes and no progress");
-  app->add_option("--json", options->json_file, "write the results to FILE")
-      ->type_name("FILE");
+  AddJsonOption(*app, options->json_file);
   commands.push_back({app, [options] { return Answer(Run(*options)); }});
 }
 

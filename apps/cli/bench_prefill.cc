@@ -4,7 +4,6 @@
 #include <fmt/format.h>
 
 #include <memory>
-#include <nlohmann/json.hpp>
 #include <string>
 #include <utility>
 #include <vector>
@@ -12,16 +11,13 @@
 #include "base/thread_pool.h"
 #include "bench/machine.h"
 #include "bench/prefill_bench.h"
+#include "bench_output.h"
 #include "bench_subject.h"
 #include "interrupt.h"
-#include "io/atomic_file.h"
-#include "output.h"
 #include "progress.h"
 
 namespace lcsm::cli {
 namespace {
-
-using Json = nlohmann::ordered_json;
 
 struct Options {
   BenchSubject subject;
@@ -95,15 +91,10 @@ Status Run(const Options& options) {
                      {"threads", pool.NumThreads()},
                      {"matrices", matrices},
                      {"results", results}};
-  if (!options.json_file.empty()) {
-    LCSM_RETURN_IF_ERROR(
-        io::WriteFileAtomically(options.json_file, json.dump(1) + "\n"));
-  }
-  Output out;
-  LCSM_RETURN_IF_ERROR(out.Write(table + "matrix products alone, " +
-                                 Count(pool.NumThreads(), "thread") + ":\n" +
-                                 products));
-  return out.Flush();
+  return FilesThenTable({options.json_file, json, 1}, {},
+                        table + "matrix products alone, " +
+                            Count(pool.NumThreads(), "thread") + ":\n" +
+                            products);
 }
 
 }  // namespace
@@ -132,8 +123,7 @@ void AddBenchPrefill(App& root, Commands& commands) {
   app->add_option("--threads", options->threads,
                   "threads (default: one for each processor)")
       ->check(WholeIn(1, ThreadPool::kMaxThreads));
-  app->add_option("--json", options->json_file, "write the results to FILE")
-      ->type_name("FILE");
+  AddJsonOption(*app, options->json_file);
   app->footer(
       "Example:\n"
       "  lcsm bench prefill --shape hyenadna-large-1m --lengths 1024,131072");

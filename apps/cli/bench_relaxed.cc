@@ -5,7 +5,6 @@
 
 #include <cmath>
 #include <memory>
-#include <nlohmann/json.hpp>
 #include <set>
 #include <string>
 #include <vector>
@@ -15,18 +14,15 @@
 #include "bench/machine.h"
 #include "bench/relaxed_bench.h"
 #include "bench/svg_plot.h"
+#include "bench_output.h"
 #include "conv/tuning.h"
 #include "interrupt.h"
-#include "io/atomic_file.h"
 #include "model_options.h"
-#include "output.h"
 #include "progress.h"
 #include "terminal.h"
 
 namespace lcsm::cli {
 namespace {
-
-using Json = nlohmann::ordered_json;
 
 struct Options {
   size_t channels = 256, batch = 1, mixers = 1, threads = 1, repeats = 5;
@@ -61,10 +57,6 @@ std::string Table(const std::vector<Row>& rows) {
         r.lazy_sampled ? "  lazy sampled" : "");
   }
   return table;
-}
-
-Json SpreadJson(const bench::Spread& spread) {
-  return {{"median", spread.median}, {"min", spread.min}, {"max", spread.max}};
 }
 
 Json ToJson(const Options& options, const std::vector<Row>& rows) {
@@ -170,17 +162,12 @@ Status Run(const Options& options) {
   if (!options.quiet) {
     Say("widest (max - min) / median: {:.2f}; {}\n", widest, noise.Report());
   }
-  if (!options.json_file.empty()) {
-    LCSM_RETURN_IF_ERROR(io::WriteFileAtomically(
-        options.json_file, ToJson(options, rows).dump(2) + "\n"));
-  }
+  Pictures pictures;
   if (!options.svg_file.empty()) {
-    LCSM_RETURN_IF_ERROR(
-        io::WriteFileAtomically(options.svg_file, Svg(options, rows)));
+    pictures.emplace_back(options.svg_file, Svg(options, rows));
   }
-  Output out;
-  LCSM_RETURN_IF_ERROR(out.Write(Table(rows)));
-  return out.Flush();
+  return FilesThenTable({options.json_file, ToJson(options, rows)}, pictures,
+                        Table(rows));
 }
 
 }  // namespace
@@ -224,8 +211,7 @@ void AddBenchRelaxed(App& bench, Commands& commands) {
       ->capture_default_str();
   app->add_flag("--no-lazy", options->no_lazy, "leave lazy sums out");
   app->add_flag("--quiet", options->quiet, "no notes and no progress");
-  app->add_option("--json", options->json_file, "write the results to FILE")
-      ->type_name("FILE");
+  AddJsonOption(*app, options->json_file);
   app->add_option("--svg", options->svg_file,
                   "draw cost against length into FILE")
       ->type_name("FILE");

@@ -4,15 +4,14 @@
 
 #include <algorithm>
 #include <memory>
+#include <utility>
 
 #include "base/cpu_info.h"
 #include "base/thread_pool.h"
 #include "bench/machine.h"
 #include "conv/tuning.h"
 #include "interrupt.h"
-#include "io/atomic_file.h"
 #include "model_options.h"
-#include "output.h"
 #include "terminal.h"
 
 namespace lcsm::cli {
@@ -24,8 +23,7 @@ void AddStudyOptions(App& app, StudyOptions& options) {
   app->add_option("--repeats", options.repeats, "runs of each case")
       ->check(WholeIn(1, 1000))
       ->capture_default_str();
-  app->add_option("--json", options.json_file, "write the results to FILE")
-      ->type_name("FILE");
+  AddJsonOption(*app, options.json_file);
   app->add_flag("--quiet", options.quiet, "no notes and no progress");
 }
 
@@ -46,10 +44,6 @@ bench::Proceed WithProgress(Progress& bar) {
     bar.Update(done);
     return !Interrupted();
   };
-}
-
-Json SpreadJson(const bench::Spread& spread) {
-  return {{"median", spread.median}, {"min", spread.min}, {"max", spread.max}};
 }
 
 std::string SpreadText(const bench::Spread& spread) {
@@ -83,24 +77,14 @@ std::string PictureNote(const StudyOptions& options, const char* command) {
 }
 
 Status FinishStudy(const StudyOptions& options, const bench::NoiseWatch& noise,
-                   const std::string& table, Json json,
+                   const std::string& table, const Json& json,
                    const Pictures& pictures) {
   if (!options.quiet) Say("{}\n", noise.Report());
-  if (!options.json_file.empty()) {
-    Json whole = {{"machine", bench::MachineJson()},
-                  {"threads", options.threads},
-                  {"repeats", options.repeats}};
-    whole.update(json);
-    LCSM_RETURN_IF_ERROR(
-        io::WriteFileAtomically(options.json_file, whole.dump(2) + "\n"));
-  }
-  for (const auto& [file, svg] : pictures) {
-    if (file.empty()) continue;
-    LCSM_RETURN_IF_ERROR(io::WriteFileAtomically(file, svg));
-  }
-  Output out;
-  LCSM_RETURN_IF_ERROR(out.Write(table));
-  return out.Flush();
+  Json whole = {{"machine", bench::MachineJson()},
+                {"threads", options.threads},
+                {"repeats", options.repeats}};
+  whole.update(json);
+  return FilesThenTable({options.json_file, std::move(whole)}, pictures, table);
 }
 
 }  // namespace lcsm::cli

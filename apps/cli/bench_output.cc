@@ -1,0 +1,50 @@
+#include "bench_output.h"
+
+#include "io/atomic_file.h"
+#include "output.h"
+
+namespace lcsm::cli {
+namespace {
+
+Status WriteFiles(const JsonFile& json, const Pictures& pictures) {
+  if (!json.name.empty()) {
+    LCSM_RETURN_IF_ERROR(
+        io::WriteFileAtomically(json.name, json.json.dump(json.indent) + "\n"));
+  }
+  for (const auto& [file, svg] : pictures) {
+    if (file.empty()) continue;
+    LCSM_RETURN_IF_ERROR(io::WriteFileAtomically(file, svg));
+  }
+  return OkStatus();
+}
+
+Status PrintTable(const std::string& table) {
+  Output out;
+  LCSM_RETURN_IF_ERROR(out.Write(table));
+  return out.Flush();
+}
+
+}  // namespace
+
+void AddJsonOption(App& app, std::string& file) {
+  app.add_option("--json", file, "write the results to FILE")
+      ->type_name("FILE");
+}
+
+Json SpreadJson(const bench::Spread& spread) {
+  return {{"median", spread.median}, {"min", spread.min}, {"max", spread.max}};
+}
+
+Status FilesThenTable(const JsonFile& json, const Pictures& pictures,
+                      const std::string& table) {
+  LCSM_RETURN_IF_ERROR(WriteFiles(json, pictures));
+  return PrintTable(table);
+}
+
+Status TableThenFiles(const std::string& table, const JsonFile& json,
+                      const Pictures& pictures) {
+  LCSM_RETURN_IF_ERROR(PrintTable(table));
+  return WriteFiles(json, pictures);
+}
+
+}  // namespace lcsm::cli

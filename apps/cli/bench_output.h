@@ -1,0 +1,38 @@
+// How the subcommands of `lcsm bench` hand over what they measured: a table on
+// stdout, and JSON and pictures in files.
+#pragma once
+
+#include <nlohmann/json.hpp>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "bench/timing.h"
+#include "lcsm/status.h"
+#include "option_parser.h"
+
+namespace lcsm::cli {
+
+using Json = nlohmann::ordered_json;
+
+// --json
+void AddJsonOption(App& app, std::string& file);
+
+Json SpreadJson(const bench::Spread& spread);
+
+struct JsonFile {
+  std::string name;  // Empty: none is wanted.
+  Json json;
+  int indent = 2;
+};
+// File names and what is to stand in them; empty names are left out.
+using Pictures = std::vector<std::pair<std::string, std::string>>;
+
+// Each file is written whole or not at all, and the first error ends it: a
+// table that comes after files is printed only if they are there.
+Status FilesThenTable(const JsonFile& json, const Pictures& pictures,
+                      const std::string& table);
+Status TableThenFiles(const std::string& table, const JsonFile& json,
+                      const Pictures& pictures);
+
+}  // namespace lcsm::cli
