@@ -10,20 +10,19 @@
 #include <utility>
 #include <vector>
 
-#include "base/cpu_info.h"
 #include "base/thread_pool.h"
 #include "classify_options.h"
 #include "command.h"
 #include "data_output.h"
 #include "interrupt.h"
 #include "io/tokenizer.h"
+#include "model_run.h"
 #include "models/classifier.h"
 #include "progress.h"
 #include "provenance.h"
 #include "runtime/known_tokens.h"
 #include "runtime/variants.h"
 #include "sequence_input.h"
-#include "terminal.h"
 
 namespace lcsm::cli {
 namespace {
@@ -43,7 +42,7 @@ struct Frame {
   }
 };
 
-class Run {
+class Run final : public ModelRun {
  public:
   Run(const ClassifyArguments& arguments, const Model& model, Output& out)
       : arguments_(arguments),
@@ -51,12 +50,13 @@ class Run {
         out_(out),
         pool_(arguments.execution.threads) {}
 
-  // Everything that can be wrong before the first sequence is computed.
-  Status Prepare(const LoadedModel& loaded);
-  Status All();
-  std::string Note() const { return input_->Note(); }
-  std::string Summary() const;
-  bool reader_gone() const { return output_ && output_->reader_gone(); }
+  Status Prepare(const LoadedModel& loaded) override;
+  Status All() override;
+  std::vector<std::string> Notes() const override { return {input_->Note()}; }
+  std::string Summary() const override;
+  bool reader_gone() const override {
+    return output_ && output_->reader_gone();
+  }
 
  private:
   Status MakeFrame(const io::Tokenizer& tokenizer);
@@ -258,8 +258,7 @@ std::string Run::Summary() const {
     }
     text += "\n";
   }
-  return text + fmt::format("{}; {}, {}\n", Provenance(model_.info()),
-                            Count(pool_.NumThreads(), "thread"), SimdTarget());
+  return text + ComputedBy(model_.info(), pool_.NumThreads());
 }
 
 int Classify(const ClassifyArguments& arguments) {
@@ -267,15 +266,7 @@ int Classify(const ClassifyArguments& arguments) {
   if (!loaded.ok()) return Fail(loaded.status());
   Output out;
   Run run(arguments, *loaded->model, out);
-  Status status = run.Prepare(*loaded);
-  if (status.ok()) status = run.All();
-  if (!status.ok()) return Fail(status);
-  if (!arguments.quiet && !run.reader_gone()) {
-    const std::string note = run.Note();
-    if (!note.empty()) Say("lcsm: note: {}\n", note);
-    Say("{}", run.Summary());
-  }
-  return Answer(OkStatus());
+  return RunToEnd(run, *loaded, arguments.quiet);
 }
 
 }  // namespace

@@ -9,11 +9,9 @@
 #include <utility>
 #include <vector>
 
-#include "base/cpu_info.h"
 #include "base/thread_pool.h"
 #include "command.h"
 #include "data_output.h"
-#include "exit_codes.h"
 #include "interrupt.h"
 #include "io/npy.h"
 #include "io/npz.h"
@@ -21,13 +19,13 @@
 #include "io/tokenizer.h"
 #include "lcsm/version.h"
 #include "model_options.h"
+#include "model_run.h"
 #include "progress.h"
 #include "provenance.h"
 #include "runtime/embed.h"
 #include "runtime/variants.h"
 #include "sequence_input.h"
 #include "stopwatch.h"
-#include "terminal.h"
 
 namespace lcsm::cli {
 namespace {
@@ -49,16 +47,15 @@ struct Options {
 };
 
 // One run over all sequences.
-class Run {
+class Run final : public ModelRun {
  public:
   Run(const Options& options, const Model& model)
       : options_(options), model_(model), pool_(options.execution.threads) {}
 
-  // Everything that can be wrong before the first sequence is computed.
-  Status Prepare(const LoadedModel& loaded);
-  Status All();
-  std::string Note() const { return input_->Note(); }
-  std::string Summary() const;
+  Status Prepare(const LoadedModel& loaded) override;
+  Status All() override;
+  std::vector<std::string> Notes() const override { return {input_->Note()}; }
+  std::string Summary() const override;
 
  private:
   Status CheckSequence(const Sequence& sequence);
@@ -258,26 +255,18 @@ Status Run::All() {
 }
 
 std::string Run::Summary() const {
-  return fmt::format(
-      "{}, {} in {:.2f} s, {:.0f} bases/s\n{}; {}, {}\n",
-      Count(sequences_, "sequence"), Bases(bases_), watch_.Seconds(),
-      static_cast<double>(bases_) / watch_.Seconds(), Provenance(model_.info()),
-      Count(pool_.NumThreads(), "thread"), SimdTarget());
+  return fmt::format("{}, {} in {:.2f} s, {:.0f} bases/s\n",
+                     Count(sequences_, "sequence"), Bases(bases_),
+                     watch_.Seconds(),
+                     static_cast<double>(bases_) / watch_.Seconds()) +
+         ComputedBy(model_.info(), pool_.NumThreads());
 }
 
 int Embed(const Options& options) {
   auto loaded = LoadNamedModel(options.model);
   if (!loaded.ok()) return Fail(loaded.status());
   Run run(options, *loaded->model);
-  Status status = run.Prepare(*loaded);
-  if (status.ok()) status = run.All();
-  if (!status.ok()) return Fail(status);
-  if (!options.quiet) {
-    const std::string note = run.Note();
-    if (!note.empty()) Say("lcsm: note: {}\n", note);
-    Say("{}", run.Summary());
-  }
-  return kExitOk;
+  return RunToEnd(run, *loaded, options.quiet);
 }
 
 std::string CheckOptions(const Options& options) {

@@ -2,7 +2,9 @@
 
 #include <fmt/format.h>
 
+#include "base/cpu_info.h"
 #include "lcsm/version.h"
+#include "model_options.h"
 
 namespace lcsm::cli {
 
@@ -13,6 +15,11 @@ std::string Provenance(const ModelInfo& info) {
     text += fmt::format(" with weights in {}", info.weight_format);
   }
   return text;
+}
+
+std::string ComputedBy(const ModelInfo& info, size_t threads) {
+  return fmt::format("{}; {}, {}\n", Provenance(info), Count(threads, "thread"),
+                     SimdTarget());
 }
 
 }  // namespace lcsm::cli

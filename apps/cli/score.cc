@@ -9,14 +9,13 @@
 #include <utility>
 #include <vector>
 
-#include "base/cpu_info.h"
 #include "base/thread_pool.h"
 #include "command.h"
 #include "data_output.h"
-#include "exit_codes.h"
 #include "interrupt.h"
 #include "io/nucleotides.h"
 #include "io/tokenizer.h"
+#include "model_run.h"
 #include "progress.h"
 #include "provenance.h"
 #include "runtime/score.h"
@@ -25,7 +24,6 @@
 #include "score_writer.h"
 #include "sequence_input.h"
 #include "stopwatch.h"
-#include "terminal.h"
 
 namespace lcsm::cli {
 namespace {
@@ -40,7 +38,7 @@ struct Totals {
 };
 
 // One run over all sequences.
-class Run {
+class Run final : public ModelRun {
  public:
   Run(const ScoreArguments& arguments, const Model& model, Output& out)
       : arguments_(arguments),
@@ -48,13 +46,12 @@ class Run {
         out_(out),
         pool_(arguments.execution.threads) {}
 
-  // Everything that can be wrong before the first sequence is computed.
-  Status Prepare(const LoadedModel& loaded);
-  Status All();
-  std::string Summary() const;
-  std::string Note() const { return input_->Note(); }
+  Status Prepare(const LoadedModel& loaded) override;
+  Status All() override;
+  std::string Summary() const override;
+  std::vector<std::string> Notes() const override { return {input_->Note()}; }
   // Nobody reads standard output any more, and there is no file to go on for.
-  bool reader_gone() const {
+  bool reader_gone() const override {
     return out_.reader_gone() && (!output_ || output_->is_stdout()) &&
            (!per_token_ || per_token_->is_stdout());
   }
@@ -259,8 +256,7 @@ std::string Run::Summary() const {
         "log-likelihood {:.4f}; {:.6f} bits per base, perplexity {:.6f}\n",
         total, -mean / std::numbers::ln2, std::exp(-mean));
   }
-  return text + fmt::format("{}; {}, {}\n", Provenance(model_.info()),
-                            Count(pool_.NumThreads(), "thread"), SimdTarget());
+  return text + ComputedBy(model_.info(), pool_.NumThreads());
 }
 
 int Score(const ScoreArguments& arguments) {
@@ -268,15 +264,7 @@ int Score(const ScoreArguments& arguments) {
   if (!loaded.ok()) return Fail(loaded.status());
   Output out;
   Run run(arguments, *loaded->model, out);
-  Status status = run.Prepare(*loaded);
-  if (status.ok()) status = run.All();
-  if (!status.ok()) return Fail(status);
-  if (!arguments.quiet && !run.reader_gone()) {
-    const std::string note = run.Note();
-    if (!note.empty()) Say("lcsm: note: {}\n", note);
-    Say("{}", run.Summary());
-  }
-  return kExitOk;
+  return RunToEnd(run, *loaded, arguments.quiet);
 }
 
 }  // namespace

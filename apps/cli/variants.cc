@@ -23,10 +23,10 @@
 #include "io/tokenizer.h"
 #include "io/vcf.h"
 #include "lcsm/version.h"
+#include "model_run.h"
 #include "progress.h"
 #include "provenance.h"
 #include "runtime/variants.h"
-#include "terminal.h"
 #include "variants_options.h"
 #include "variants_writer.h"
 
@@ -55,7 +55,7 @@ struct Held {
   Variant variant;  // Of row.scored; none if that is empty.
 };
 
-class Run {
+class Run final : public ModelRun {
  public:
   Run(const VariantsArguments& arguments, const Model& model, Output& out)
       : arguments_(arguments),
@@ -63,12 +63,13 @@ class Run {
         out_(out),
         pool_(arguments.execution.threads) {}
 
-  // Everything that can be wrong before the first record.
-  Status Prepare(const LoadedModel& loaded);
-  Status All();
-  std::string Summary() const;
-  std::vector<std::string> Notes() const;
-  bool reader_gone() const { return output_ && output_->reader_gone(); }
+  Status Prepare(const LoadedModel& loaded) override;
+  Status All() override;
+  std::string Summary() const override;
+  std::vector<std::string> Notes() const override;
+  bool reader_gone() const override {
+    return output_ && output_->reader_gone();
+  }
 
  private:
   Status OpenInputs();
@@ -368,8 +369,7 @@ std::string Run::Summary() const {
                     static_cast<double>(figures.tokens_whole) /
                         static_cast<double>(figures.tokens));
   }
-  return text + fmt::format("{}; {}, {}\n", Provenance(model_.info()),
-                            Count(pool_.NumThreads(), "thread"), SimdTarget());
+  return text + ComputedBy(model_.info(), pool_.NumThreads());
 }
 
 int Variants(const VariantsArguments& arguments) {
@@ -377,14 +377,7 @@ int Variants(const VariantsArguments& arguments) {
   if (!loaded.ok()) return Fail(loaded.status());
   Output out;
   Run run(arguments, *loaded->model, out);
-  Status status = run.Prepare(*loaded);
-  if (status.ok()) status = run.All();
-  if (!status.ok()) return Fail(status);
-  if (!arguments.quiet && !run.reader_gone()) {
-    for (const std::string& note : run.Notes()) Say("lcsm: note: {}\n", note);
-    Say("{}", run.Summary());
-  }
-  return Answer(OkStatus());
+  return RunToEnd(run, *loaded, arguments.quiet);
 }
 
 }  // namespace
