@@ -1,17 +1,14 @@
 #include "classify_options.h"
 
+#include "sequence_input.h"
+
 namespace lcsm::cli {
 
 void AddClassifyOptions(App& app, ClassifyArguments& a) {
-  AddModelOption(app, a.model);
-  AddDeviceOption(app, a.model);
-  app.get_option("--model")->required()->description(
-      "Folder of a fine-tuned model, or its installed name");
+  AddRequiredModel(app, a.model,
+                   "Folder of a fine-tuned model, or its installed name");
   const std::string as_trained = "As the model was trained";
-  app.add_option("input", a.input,
-                 "Sequences, plain or gzip; - is standard input")
-      ->type_name("IN.fa")
-      ->required();
+  AddSequenceInput(app, a.input);
   app.add_option("--pooling", a.pooling,
                  "Which positions the head reads; usual: last for a Hugging "
                  "Face head, pool (the mean) for a SequenceDecoder")
@@ -39,8 +36,7 @@ void AddClassifyOptions(App& app, ClassifyArguments& a) {
   app.add_flag("--comments", a.comments,
                "Begin with # lines on program, model and settings")
       ->group(group);
-  app.add_flag("--quiet", a.quiet, "No notes, progress or summary on stderr")
-      ->group(group);
+  AddQuietOption(app, a.quiet)->group(group);
   AddExecutionOptions(app, a.execution);
 }
 

@@ -292,14 +292,8 @@ void AddEmbed(App& root, Commands& commands) {
   auto options = std::make_shared<Options>();
   App app = root.add_subcommand(
       "embed", "Write what a model makes of sequences, as vectors");
-  AddModelOption(*app, options->model);
-  AddDeviceOption(*app, options->model);
-  app->get_option("--model")->required()->description(
-      "Model folder, or the name of an installed model");
-  app->add_option("input", options->input,
-                  "Sequences, plain or gzip; - is standard input")
-      ->type_name("IN.fa")
-      ->required();
+  AddRequiredModel(*app, options->model);
+  AddSequenceInput(*app, options->input);
   app->add_option("--output", options->output,
                   "A matrix with a row a sequence, or an archive with an array "
                   "a sequence; - is stdout")
@@ -326,8 +320,7 @@ void AddEmbed(App& root, Commands& commands) {
       ->check(OneOf({"forward", "both"}))
       ->capture_default_str();
   AddExecutionOptions(*app, options->execution);
-  app->add_flag("--quiet", options->quiet,
-                "No notes, progress or summary on stderr");
+  AddQuietOption(*app, options->quiet);
   app->footer(
       "Examples:\n"
       "  lcsm embed --model ecoli-hyenadna genes.fa --output genes.npy\n"

@@ -141,8 +141,7 @@ void AddOutputOptions(App& app, GenerateArguments& a) {
       ->group(group);
   app.add_flag("--dry-run", a.dry_run,
                "Say what the run would take, in bytes and time, and stop");
-  app.add_flag("--quiet", a.quiet, "No notes, progress or summary on stderr")
-      ->group(group);
+  AddQuietOption(app, a.quiet)->group(group);
 }
 
 }  // namespace

@@ -85,6 +85,17 @@ void AddDeviceOption(App& app, ModelOption& option) {
       ->capture_default_str();
 }
 
+void AddRequiredModel(App& app, ModelOption& option, const char* description) {
+  AddModelOption(app, option);
+  AddDeviceOption(app, option);
+  app.get_option("--model")->required()->description(description);
+}
+
+Option AddQuietOption(App& app, bool& quiet) {
+  return app.add_flag("--quiet", quiet,
+                      "No notes, progress or summary on stderr");
+}
+
 void AddExecutionOptions(App& app, ExecutionOptions& options) {
   const std::string group = "How it is computed (never what)";
   app.add_option("--method", options.method,

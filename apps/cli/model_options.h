@@ -22,6 +22,13 @@ struct ModelOption {
 };
 void AddModelOption(App& app, ModelOption& option);
 void AddDeviceOption(App& app, ModelOption& option);
+// All three, for a command that has no model of its own to fall back on.
+void AddRequiredModel(App& app, ModelOption& option,
+                      const char* description =
+                          "Model folder, or the name of an installed model");
+
+// --quiet, of commands that say something when they are done.
+Option AddQuietOption(App& app, bool& quiet);
 
 // --method, --tau, --schedule, --latency, --plan, --memory-limit, --threads.
 struct ExecutionOptions {

@@ -5,16 +5,14 @@
 #include <cstdint>
 
 #include "data_output.h"
+#include "sequence_input.h"
 
 namespace lcsm::cli {
 namespace {
 
 void AddInputOptions(App& app, ScoreArguments& a) {
   const std::string group = "What is scored";
-  app.add_option("input", a.input,
-                 "Sequences, plain or gzip; - is standard input")
-      ->type_name("IN.fa")
-      ->required();
+  AddSequenceInput(app, a.input);
   app.add_option("--regions", a.regions,
                  "Only these regions, each as a sequence of its own")
       ->type_name("FILE.bed")
@@ -63,17 +61,13 @@ void AddOutputOptions(App& app, ScoreArguments& a) {
   app.add_flag("--comments", a.comments,
                "Begin TSV with # lines on program, model and settings")
       ->group(group);
-  app.add_flag("--quiet", a.quiet, "No notes, progress or summary on stderr")
-      ->group(group);
+  AddQuietOption(app, a.quiet)->group(group);
 }
 
 }  // namespace
 
 void AddScoreOptions(App& app, ScoreArguments& arguments) {
-  AddModelOption(app, arguments.model);
-  AddDeviceOption(app, arguments.model);
-  app.get_option("--model")->required()->description(
-      "Model folder, or the name of an installed model");
+  AddRequiredModel(app, arguments.model);
   AddInputOptions(app, arguments);
   AddOutputOptions(app, arguments);
   AddExecutionOptions(app, arguments.execution);

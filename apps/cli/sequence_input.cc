@@ -15,6 +15,12 @@ namespace lcsm::cli {
 
 std::string Bases(uint64_t n) { return Count(n, "base"); }
 
+void AddSequenceInput(App& app, std::string& file) {
+  app.add_option("input", file, "Sequences, plain or gzip; - is standard input")
+      ->type_name("IN.fa")
+      ->required();
+}
+
 StatusOr<std::unique_ptr<SequenceInput>> SequenceInput::Open(
     const std::string& fasta, const std::string& regions, Check check,
     bool quiet) {

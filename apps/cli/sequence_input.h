@@ -18,6 +18,7 @@
 #include "io/bed.h"
 #include "io/fasta.h"
 #include "lcsm/status.h"
+#include "option_parser.h"
 
 namespace lcsm::cli {
 
@@ -27,6 +28,9 @@ struct Sequence {
   // For messages: `IN.fa: record "chr1" (line 3)`.
   std::string where;
 };
+
+// The argument IN.fa.
+void AddSequenceInput(App& app, std::string& file);
 
 // Not thread safe.
 class SequenceInput {

@@ -88,17 +88,13 @@ void AddOutputOptions(App& app, VariantsArguments& a) {
   app.add_option("--stats", a.stats, "Write figures of the run as JSON")
       ->type_name("FILE")
       ->group(group);
-  app.add_flag("--quiet", a.quiet, "No notes, progress or summary on stderr")
-      ->group(group);
+  AddQuietOption(app, a.quiet)->group(group);
 }
 
 }  // namespace
 
 void AddVariantsOptions(App& app, VariantsArguments& arguments) {
-  AddModelOption(app, arguments.model);
-  AddDeviceOption(app, arguments.model);
-  app.get_option("--model")->required()->description(
-      "Model folder, or the name of an installed model");
+  AddRequiredModel(app, arguments.model);
   AddInputOptions(app, arguments);
   AddOutputOptions(app, arguments);
   AddExecutionOptions(app, arguments.execution);
