@@ -8,6 +8,7 @@
 #include "conv/online_convolution.h"
 #include "cuda/hyena_device_state.h"
 #include "models/hyena_filter.h"
+#include "models/hyena_place.h"
 
 namespace lcsm::cuda {
 namespace {
@@ -48,9 +49,8 @@ Status HyenaDeviceState::Save(io::SectionWriter& writer) const {
     horizon = position() + pending.count;
   }
   const bool apart = PendingIsApart();
-  const uint64_t numbers[] = {position(), horizon, pending.count, apart};
-  LCSM_RETURN_IF_ERROR(
-      writer.PutArray("state", std::span<const uint64_t>(numbers)));
+  const HyenaPlace place = {position(), horizon, pending.count, apart};
+  LCSM_RETURN_IF_ERROR(place.Save(writer));
   std::vector<float> tails(tails_.size());
   LCSM_RETURN_IF_ERROR(
       device().Download(tails.data(), tails_.data(), tails_.bytes()));
@@ -131,18 +131,9 @@ Status HyenaDeviceState::SaveConvolution(io::SectionWriter& writer,
 
 Status HyenaDeviceState::Load(io::SectionReader& reader) {
   Reset();
-  uint64_t numbers[4] = {};
-  LCSM_RETURN_IF_ERROR(reader.GetArray("state", std::span<uint64_t>(numbers)));
-  const auto [origin, horizon, pending, apart] = numbers;
-  if (origin > horizon || horizon > shared_.horizon ||
-      pending > horizon - origin || (apart != 0 && pending == 0) ||
-      (apart == 0 && pending > shared_.steps())) {
-    return InvalidInput(fmt::format(
-        "{}: stands at {} of {} positions with {} prepared, expected a place "
-        "that the session's {} positions and {} steps allow",
-        reader.name(), origin, horizon, pending, shared_.horizon,
-        shared_.steps()));
-  }
+  LCSM_ASSIGN_OR_RETURN(
+      const HyenaPlace place,
+      HyenaPlace::Load(reader, shared_.horizon, shared_.steps()));
   std::vector<float> tails(tails_.size());
   const size_t floats = TailRows() * Streams();
   for (size_t layer = 0; layer < config().layers; ++layer) {
@@ -152,8 +143,8 @@ Status HyenaDeviceState::Load(io::SectionReader& reader) {
   }
   LCSM_RETURN_IF_ERROR(
       device().Upload(tails_.data(), tails.data(), tails_.bytes()));
-  if (apart != 0) {
-    const size_t stride = (pending | 1) * kLanes;
+  if (place.apart) {
+    const size_t stride = (place.pending | 1) * kLanes;
     LCSM_ASSIGN_OR_RETURN(
         FloatBuffer lines,
         FloatBuffer::Allocate(Histories() * stride,
@@ -163,25 +154,22 @@ Status HyenaDeviceState::Load(io::SectionReader& reader) {
     LCSM_ASSIGN_OR_RETURN(
         apart_, device().Bring<float>(std::span(lines.data(), lines.size()),
                                       "contributions to coming positions"));
-    pending_ = {apart_.data(), stride, pending};
+    pending_ = {apart_.data(), stride, place.pending};
   }
-  size_t new_origin = origin, count = apart != 0 ? 0 : pending;
+  size_t origin = place.origin, count = place.apart ? 0 : place.pending;
   if (tiles_ != nullptr) {
-    LCSM_RETURN_IF_ERROR(LoadConvolution(reader, &new_origin, &count));
-    if (new_origin > horizon) {
-      return InvalidInput(
-          fmt::format("{}: stands at position {}, expected at most {}",
-                      reader.name(), new_origin, horizon));
-    }
-    if (apart == 0) {
+    LCSM_RETURN_IF_ERROR(LoadConvolution(reader, &origin, &count));
+    LCSM_RETURN_IF_ERROR(place.CheckPosition(reader, origin));
+    if (!place.apart) {
       pending_ = {tiles_->lines(), tiles_->stride(),
-                  std::min<size_t>(count, horizon - new_origin)};
+                  std::min(count, place.horizon - origin)};
     }
   }
-  origin_ = new_origin;
-  horizon_ = horizon;
-  if (apart == 0 && new_origin != origin)
-    horizon_ = new_origin + pending_.count;
+  origin_ = origin;
+  horizon_ = place.horizon;
+  if (!place.apart && origin != place.origin) {
+    horizon_ = origin + pending_.count;
+  }
   return OkStatus();
 }
 

@@ -8,6 +8,7 @@
 #include "kernels/lanes.h"
 #include "mixers/mixer.h"
 #include "models/hyena_batch.h"
+#include "models/hyena_place.h"
 
 namespace lcsm {
 namespace {
@@ -168,10 +169,9 @@ StatusOr<std::unique_ptr<BatchState>> HyenaState::Spread(size_t rows) const {
 }
 
 Status HyenaState::Save(io::SectionWriter& writer) const {
-  const uint64_t numbers[] = {origin_, horizon_, pending_.count,
-                              PendingIsApart()};
-  LCSM_RETURN_IF_ERROR(
-      writer.PutArray("state", std::span<const uint64_t>(numbers)));
+  const HyenaPlace place = {origin_, horizon_, pending_.count,
+                            PendingIsApart()};
+  LCSM_RETURN_IF_ERROR(place.Save(writer));
   for (size_t l = 0; l < fir_.size(); ++l) {
     LCSM_RETURN_IF_ERROR(writer.PutArray(
         "short filter", std::span<const float>(fir_[l].tail(), TailFloats(l))));
@@ -185,42 +185,28 @@ Status HyenaState::Save(io::SectionWriter& writer) const {
 }
 
 Status HyenaState::Load(io::SectionReader& reader) {
-  uint64_t numbers[4] = {};
-  LCSM_RETURN_IF_ERROR(reader.GetArray("state", std::span<uint64_t>(numbers)));
-  const auto [origin, horizon, pending, apart] = numbers;
-  if (origin > horizon || horizon > shared_.horizon ||
-      pending > horizon - origin || (apart != 0 && pending == 0) ||
-      (apart == 0 && pending > shared_.steps())) {
-    return InvalidInput(fmt::format(
-        "{}: stands at {} of {} positions with {} prepared, expected a place "
-        "that the session's {} positions and {} steps allow",
-        reader.name(), origin, horizon, pending, shared_.horizon,
-        shared_.steps()));
-  }
+  LCSM_ASSIGN_OR_RETURN(
+      const HyenaPlace place,
+      HyenaPlace::Load(reader, shared_.horizon, shared_.steps()));
   for (size_t l = 0; l < fir_.size(); ++l) {
     LCSM_RETURN_IF_ERROR(reader.GetArray(
         "short filter", std::span<float>(fir_[l].tail(), TailFloats(l))));
   }
   apart_ = FloatBuffer();
   pending_ = PendingLines();
-  if (apart != 0) {
-    LCSM_ASSIGN_OR_RETURN(pending_, AllocateApart(pending, &apart_));
+  if (place.apart) {
+    LCSM_ASSIGN_OR_RETURN(pending_, AllocateApart(place.pending, &apart_));
     LCSM_RETURN_IF_ERROR(reader.GetArray(
         "pending", std::span<float>(apart_.data(), apart_.size())));
-  } else if (pending != 0) {
+  } else if (place.pending != 0) {
     pending_ = {convolution_->Accumulators(0),
-                convolution_->AccumulatorStride(), pending};
+                convolution_->AccumulatorStride(), place.pending};
   }
-  origin_ = origin;
-  horizon_ = horizon;
+  origin_ = place.origin;
+  horizon_ = place.horizon;
   if (convolution_ == nullptr) return OkStatus();
   LCSM_RETURN_IF_ERROR(convolution_->Load(reader));
-  if (position() > horizon_) {
-    return InvalidInput(
-        fmt::format("{}: stands at position {}, expected at most {}",
-                    reader.name(), position(), horizon_));
-  }
-  return OkStatus();
+  return place.CheckPosition(reader, position());
 }
 
 size_t HyenaState::TailFloats(size_t layer) const {
