@@ -9,17 +9,10 @@
 #include "mixers/mixer.h"
 #include "models/hyena_batch.h"
 #include "models/hyena_place.h"
+#include "models/known_blocks.h"
 
 namespace lcsm {
 namespace {
-
-// Tokens that prefill takes through a layer at a time: each of the weights is
-// read once for all of them (from L3 or memory), and their activations, some
-// 10 KiB a token at a width of 256, stay in L2 and L3.
-constexpr size_t kBlockTokens = 128;
-
-// Tokens whose logits are held at a time; a vocabulary may be large.
-constexpr size_t kHeadTokens = 8;
 
 // Tokens for which activations are set aside.
 size_t BlockTokens(size_t steps) { return std::min(kBlockTokens, steps); }
@@ -321,46 +314,26 @@ Status HyenaState::PrefillByLayers(std::span<const int32_t> tokens,
 
 Status HyenaState::PrefillOnline(std::span<const int32_t> tokens,
                                  const PrefillRequest& request) {
-  const HyenaConfig& config = weights_->config();
-  const size_t vocab = config.padded_vocab, width = config.width;
-  const size_t layers = weights_->layers().size();
-  const size_t block = BlockTokens(convolution_->length());
-  for (size_t done = 0; done < tokens.size();) {
-    const size_t count = std::min(block, tokens.size() - done);
-    const size_t first_position = position();
-    pass_->Embed(tokens.data() + done, count);
-    for (size_t layer = 0; layer <= layers; ++layer) {
-      if (request.on_hidden && layer == request.hidden_layer) {
-        LCSM_RETURN_IF_ERROR(request.on_hidden(
-            first_position, {pass_->residual(), count * width}));
-      }
-      if (layer < layers) Layer(layer, count);
+  struct Pass {
+    HyenaState& state;
+    size_t position() const { return state.position(); }
+    size_t layers() const { return state.weights_->layers().size(); }
+    size_t width() const { return state.weights_->config().width; }
+    size_t vocab() const { return state.padded_vocab(); }
+    void Embed(const int32_t* ids, size_t n) { state.pass_->Embed(ids, n); }
+    Status Layer(size_t layer, size_t count) {
+      state.Layer(layer, count);
+      return OkStatus();
     }
-    Advance(count);
-    done += count;
-    if (request.on_hidden &&
-        request.hidden_layer == PrefillRequest::kFinalNorm) {
-      LCSM_RETURN_IF_ERROR(request.on_hidden(
-          first_position, {pass_->FinalNorm(count), count * width}));
+    void Advance(size_t count) { state.Advance(count); }
+    const float* Residual() const { return state.pass_->residual(); }
+    const float* FinalNorm(size_t n) { return state.pass_->FinalNorm(n); }
+    void Head(size_t first, size_t count, float* logits) {
+      state.pass_->Head(first, count, logits, &state.times_);
     }
-    for (size_t t = 0; request.on_logits && t < count; t += kHeadTokens) {
-      const size_t now = std::min(kHeadTokens, count - t);
-      pass_->Head(t, now, logits_.data(), &times_);
-      for (size_t i = 0; i < now; ++i) {
-        LCSM_RETURN_IF_ERROR(request.on_logits(
-            first_position + t + i, {logits_.data() + i * vocab, vocab}));
-      }
-    }
-    if (done == tokens.size() && request.last_logits != nullptr) {
-      pass_->Head(count - 1, 1, request.last_logits, &times_);
-    }
-    if (request.progress &&
-        !request.progress(static_cast<double>(done) /
-                          static_cast<double>(tokens.size()))) {
-      return Cancelled("stopped while taking known tokens in");
-    }
-  }
-  return OkStatus();
+  };
+  return TakeInBlocks(tokens, request, BlockTokens(convolution_->length()),
+                      logits_.data(), Pass{*this});
 }
 
 }  // namespace lcsm

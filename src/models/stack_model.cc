@@ -90,10 +90,11 @@ ModelInfo MakeInfo(const StackWeights& weights, const std::string& name) {
   info.details.emplace_back(
       "head", stack.head.empty() ? "tied to the embedding" : "its own");
   info.details.emplace_back(
-      "known tokens", weights.reads_past()
-                          ? "taken in one at a time: a block reads another "
-                            "one's past"
-                          : "taken in by blocks of positions");
+      "known tokens",
+      weights.reads_past()
+          ? "taken in one at a time: a block reads its own or a later one's "
+            "past, or something ahead"
+          : "taken in by blocks of positions");
   const std::vector<std::string> unused = weights.tensors().Unused();
   if (!unused.empty()) {
     info.details.emplace_back(

@@ -7,15 +7,14 @@
 #include <utility>
 
 #include "kernels/pointwise.h"
+#include "models/known_blocks.h"
 
 namespace lcsm {
 namespace {
 
 using Clock = std::chrono::steady_clock;
 
-// As in hyena_state.cc, for the same reasons.
-constexpr size_t kBlockTokens = 128;
-constexpr size_t kHeadTokens = 8;
+// As in hyena_pass.cc, for the same reasons.
 constexpr size_t kRowUnit = 16;
 constexpr size_t kGrainProducts = 16384;
 
@@ -218,9 +217,12 @@ Status StackState::Run(const StackOp& op, size_t count, bool step) noexcept {
         return OkStatus();
       }
       EachRow(count, width, [&](size_t t) {
+        // Of a block before this one all positions up to t are there; of this
+        // one or a later one those of earlier calls, and then t is 0.
         const float* const kept =
-            op.delay == 0 ? slots_.data() + (op.slot * tokens_ + t) * width
-                          : past_.data() + op.slot * width;
+            t < op.delay
+                ? past_.data() + op.slot * width
+                : slots_.data() + (op.slot * tokens_ + t - op.delay) * width;
         std::copy_n(kept, width, Rows(op.to[0]) + t * row);
       });
       return OkStatus();
@@ -280,6 +282,16 @@ void StackState::Advance(size_t count) noexcept {
   times_.mixers += Seconds(start);
 }
 
+const float* StackState::FinalNorm(size_t count) noexcept {
+  // Streams are at rest now, and rows of them are no narrower.
+  const size_t width = weights_->description().width;
+  EachRow(count, 4 * width, [&](size_t t) {
+    weights_->final_norm().Apply(x_.data() + t * width, width,
+                                 rows_.data() + t * width);
+  });
+  return rows_.data();
+}
+
 void StackState::Head(size_t first, size_t count, float* logits) noexcept {
   const Clock::time_point start = Clock::now();
   const LinearWeights& head = weights_->head();
@@ -326,54 +338,26 @@ Status StackState::CheckTokens(std::span<const int32_t> tokens) const {
 Status StackState::Prefill(std::span<const int32_t> tokens,
                            const PrefillRequest& request) {
   LCSM_RETURN_IF_ERROR(CheckTokens(tokens));
-  const StackDescription& stack = weights_->description();
-  const size_t vocab = stack.padded_vocab, width = stack.width;
-  const size_t blocks = weights_->blocks().size();
   const size_t taken = position_ + tokens.size();
   horizon_ = taken + std::min(request.following, horizon_ - taken);
-  for (size_t done = 0; done < tokens.size();) {
-    const size_t count = std::min(tokens_, tokens.size() - done);
-    const size_t first = position_;
-    Embed(tokens.data() + done, count);
-    for (size_t b = 0; b <= blocks; ++b) {
-      if (request.on_hidden && b == request.hidden_layer) {
-        LCSM_RETURN_IF_ERROR(
-            request.on_hidden(first, {x_.data(), count * width}));
-      }
-      if (b < blocks) {
-        LCSM_RETURN_IF_ERROR(Block(weights_->blocks()[b], count, false));
-      }
+  struct Pass {
+    StackState& state;
+    size_t position() const { return state.position_; }
+    size_t layers() const { return state.weights_->blocks().size(); }
+    size_t width() const { return state.weights_->description().width; }
+    size_t vocab() const { return state.padded_vocab(); }
+    void Embed(const int32_t* ids, size_t count) { state.Embed(ids, count); }
+    Status Layer(size_t layer, size_t count) {
+      return state.Block(state.weights_->blocks()[layer], count, false);
     }
-    Advance(count);
-    done += count;
-    if (request.on_hidden &&
-        request.hidden_layer == PrefillRequest::kFinalNorm) {
-      // One row at a time: the streams have another stride.
-      for (size_t t = 0; t < count; ++t) {
-        weights_->final_norm().Apply(x_.data() + t * width, width,
-                                     rows_.data());
-        LCSM_RETURN_IF_ERROR(
-            request.on_hidden(first + t, {rows_.data(), width}));
-      }
+    void Advance(size_t count) { state.Advance(count); }
+    const float* Residual() const { return state.x_.data(); }
+    const float* FinalNorm(size_t count) { return state.FinalNorm(count); }
+    void Head(size_t first, size_t count, float* logits) {
+      state.Head(first, count, logits);
     }
-    for (size_t t = 0; request.on_logits && t < count; t += kHeadTokens) {
-      const size_t now = std::min(kHeadTokens, count - t);
-      Head(t, now, logits_.data());
-      for (size_t i = 0; i < now; ++i) {
-        LCSM_RETURN_IF_ERROR(request.on_logits(
-            first + t + i, {logits_.data() + i * vocab, vocab}));
-      }
-    }
-    if (done == tokens.size() && request.last_logits != nullptr) {
-      Head(count - 1, 1, request.last_logits);
-    }
-    if (request.progress &&
-        !request.progress(static_cast<double>(done) /
-                          static_cast<double>(tokens.size()))) {
-      return Cancelled("stopped while taking known tokens in");
-    }
-  }
-  return OkStatus();
+  };
+  return TakeInBlocks(tokens, request, tokens_, logits_.data(), Pass{*this});
 }
 
 StatusOr<std::unique_ptr<ModelState>> StackState::Fork() const {

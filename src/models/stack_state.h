@@ -23,8 +23,8 @@ class StackState : public ModelState {
   static size_t Bytes(const StackWeights& weights, size_t horizon);
 
   void Step(int32_t token, float* logits) noexcept override;
-  // Known tokens go through in blocks, and within them through one step of the
-  // stack after another, whatever PrepareOptions::steps said.
+  // Known tokens go through in blocks of positions, each block through one step
+  // of the stack after another, which takes all of them at once.
   Status Prefill(std::span<const int32_t> tokens,
                  const PrefillRequest& request) override;
   StatusOr<std::unique_ptr<ModelState>> Fork() const override;
@@ -62,6 +62,8 @@ class StackState : public ModelState {
   void Linear(const StackOp& op, size_t count) noexcept;
   // Ends positions that all blocks have taken in.
   void Advance(size_t count) noexcept;
+  // Of the first `count` positions, [count][D]; valid until the next call.
+  const float* FinalNorm(size_t count) noexcept;
   void Head(size_t first, size_t count, float* logits) noexcept;
   // A step's inputs side by side: rows and the floats from one to the next.
   const float* Inputs(const StackOp& op, size_t count, size_t* stride) noexcept;

@@ -112,7 +112,9 @@ Status StackWeights::BindReads() {
           mixers_[first].reads.push_back({.mixer = last_convolve_[step.block],
                                           .delay = 0,
                                           .what = MixerRead::What::kAhead});
-        } else if (step.delay != 0) {
+        } else if (step.delay != 0 && step.block >= b) {
+          // What an earlier block left at earlier positions is there before a
+          // block of positions comes here; this is not.
           reads_past_ = true;
           if (mixes && last_mixer_[step.block] > 0 &&
               last_mixer_[step.block] - 1 != first) {

@@ -71,8 +71,8 @@ class StackWeights {
   size_t most_in() const { return most_in_; }
   size_t most_out() const { return most_out_; }
   size_t slots() const { return slots_; }
-  // Whether some block reads another one's past: then positions go through one
-  // at a time.
+  // Whether some block reads its own or a later one's past, or something ahead:
+  // then positions go through one at a time.
   bool reads_past() const { return reads_past_; }
 
   WeightFormat format() const { return format_; }
