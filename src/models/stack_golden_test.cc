@@ -127,6 +127,63 @@ TEST_P(StackGoldenTest, LogitsOfPrefillAndDecode) {
   }
 }
 
+// Where most positions are to come as known tokens, these go through matrices
+// laid out for them.
+TEST_P(StackGoldenTest, KnownTokensThroughTheirOwnMatrices) {
+  const auto memory = [&](size_t steps, size_t limit) {
+    const auto estimate = model_->EstimateMemory({.horizon = tokens_.size(),
+                                                  .steps = steps,
+                                                  .plan = {},
+                                                  .memory_limit = limit},
+                                                 1);
+    EXPECT_TRUE(estimate.ok()) << estimate.status().message();
+    return estimate->prefill;
+  };
+  const size_t more = memory(10, 0);
+  EXPECT_GT(more, 0u);
+  EXPECT_EQ(memory(PrepareOptions::kAll, 0), 0u);
+  if (GetParam() == "h3") {  // Whose states take less than the matrices.
+    EXPECT_EQ(memory(10, 4 * more), more);  // The most that they may take.
+    EXPECT_EQ(memory(10, 4 * more - 1), 0u);
+  }
+  EXPECT_EQ(memory(10, size_t{1} << 30), more);
+  std::vector<float> want;
+  for (size_t threads : {1, 3}) {
+    ThreadPool pool(threads);
+    const auto prepared = model_->Prepare(
+        {.horizon = tokens_.size(), .steps = 10, .plan = {}}, pool, nullptr);
+    ASSERT_TRUE(prepared.ok()) << prepared.status().message();
+    const auto state = std::move(*(*prepared)->NewState(pool));
+    for (size_t chunk : {size_t{1}, size_t{7}, tokens_.size() - 10}) {
+      state->Reset();
+      std::vector<float> all(tokens_.size() * vocab_);
+      float* next = all.data();
+      for (size_t t = 0; t < tokens_.size() - 10; t += chunk) {
+        const size_t count = std::min(chunk, tokens_.size() - 10 - t);
+        const Status status = state->Prefill(
+            {tokens_.data() + t, count},
+            {.on_logits = [&](size_t, std::span<const float> logits) {
+              next = std::copy(logits.begin(), logits.end(), next);
+              return OkStatus();
+            }});
+        ASSERT_TRUE(status.ok()) << status.message();
+      }
+      const auto fork = std::move(*state->Fork());
+      for (size_t t = tokens_.size() - 10; t < tokens_.size(); ++t) {
+        fork->Step(tokens_[t], all.data() + t * vocab_);
+      }
+      for (size_t t = 0; t < tokens_.size(); ++t) {
+        ExpectLogits(t, all.data() + t * vocab_);
+        if (HasFatalFailure()) return;
+      }
+      if (want.empty()) want = all;
+      ASSERT_EQ(
+          std::memcmp(all.data(), want.data(), all.size() * sizeof(float)), 0)
+          << threads << " threads, " << chunk << " at a time";
+    }
+  }
+}
+
 TEST_P(StackGoldenTest, NoBitDependsOnThreads) {
   std::vector<float> one[2];
   for (size_t threads : {1, 2, 5}) {

@@ -9,6 +9,10 @@
 namespace lcsm {
 namespace {
 
+// A second copy of the matrices may take up to this share of a memory limit:
+// as much as a Hyena model's spectra for known tokens.
+constexpr size_t kPanelShare = 4;
+
 std::string DrawNorm(const StackNorm& norm) {
   return norm.kind == StackNorm::Kind::kNone    ? ""
          : norm.kind == StackNorm::Kind::kLayer ? "layer norm; "
@@ -136,19 +140,27 @@ StackModel::StackModel(std::shared_ptr<const StackWeights> weights,
                        std::string name)
     : weights_(std::move(weights)), info_(MakeInfo(*weights_, name)) {}
 
-StatusOr<MixerSetOptions> StackModel::ToMixerOptions(
+StatusOr<StackModel::Extent> StackModel::GetExtent(
     const PrepareOptions& options) const {
   if (options.horizon > info_.max_length) {
     return InvalidInput(fmt::format(
         "{} positions are wanted, and the model {} is made for at most {}",
         options.horizon, info_.name, info_.max_length));
   }
-  MixerSetOptions mixers;
+  Extent extent;
+  MixerSetOptions& mixers = extent.mixers;
   mixers.horizon = options.horizon != 0 ? options.horizon : info_.max_length;
   mixers.plan = options.plan;
+  if (options.steps < mixers.horizon) {
+    const size_t bytes = StackPanels::Bytes(*weights_);
+    if (options.memory_limit == 0 ||
+        bytes <= options.memory_limit / kPanelShare) {
+      extent.panel_bytes = bytes;
+    }
+  }
   if (options.memory_limit != 0) {
-    const size_t others =
-        weights_->bytes() + StackState::Bytes(*weights_, mixers.horizon);
+    const size_t others = weights_->bytes() + extent.panel_bytes +
+                          StackState::Bytes(*weights_, mixers.horizon);
     if (others >= options.memory_limit) {
       return InvalidInput(fmt::format(
           "{}: weights and activations alone take {:.2f} GiB, and the memory "
@@ -158,42 +170,55 @@ StatusOr<MixerSetOptions> StackModel::ToMixerOptions(
     }
     mixers.plan.memory_limit = options.memory_limit - others;
   }
-  return mixers;
+  return extent;
+}
+
+Status StackModel::Named(const Status& status) const {
+  return Status(status.code(),
+                fmt::format("{}: {}", info_.name, status.message()));
 }
 
 StatusOr<std::shared_ptr<const PreparedModel>> StackModel::Prepare(
     const PrepareOptions& options, ThreadPool& pool,
     const ModelState::Progress& progress) const {
-  LCSM_ASSIGN_OR_RETURN(const MixerSetOptions mixers, ToMixerOptions(options));
+  LCSM_ASSIGN_OR_RETURN(const Extent extent, GetExtent(options));
   if (progress && !progress(0)) return Cancelled("stopped while preparing");
-  LCSM_ASSIGN_OR_RETURN(
-      std::shared_ptr<const PreparedMixers> prepared,
-      PreparedMixers::Create(weights_->mixers(), mixers, pool));
+  auto prepared =
+      PreparedMixers::Create(weights_->mixers(), extent.mixers, pool);
+  if (!prepared.ok()) return Named(prepared.status());
+  std::shared_ptr<const StackPanels> panels;
+  if (extent.panel_bytes != 0) {
+    LCSM_ASSIGN_OR_RETURN(panels, StackPanels::Create(*weights_));
+  }
   // Filters made of a file that was cut short meanwhile are made of zeros.
   LCSM_RETURN_IF_ERROR(CheckWeights());
+  const MixerSchedule& schedule = (*prepared)->schedule();
   size_t spectra = 0;
-  for (const MixerSchedule::Group& group : prepared->schedule().groups) {
+  for (const MixerSchedule::Group& group : schedule.groups) {
     spectra += group.plan.Memory(pool.NumThreads()).spectra;
   }
-  conv::Plan plan = FirstPlan(prepared->schedule(), mixers.horizon);
+  conv::Plan plan = FirstPlan(schedule, extent.mixers.horizon);
   return std::shared_ptr<const PreparedModel>(std::make_shared<StackPrepared>(
-      weights_, std::move(prepared), std::move(plan), spectra));
+      weights_, *std::move(prepared), std::move(panels), std::move(plan),
+      spectra));
 }
 
 StatusOr<ModelMemory> StackModel::EstimateMemory(const PrepareOptions& options,
                                                  size_t threads) const {
-  LCSM_ASSIGN_OR_RETURN(const MixerSetOptions mixers, ToMixerOptions(options));
+  LCSM_ASSIGN_OR_RETURN(const Extent extent, GetExtent(options));
+  const auto foretold =
+      PreparedMixers::Foretell(weights_->mixers(), extent.mixers, threads);
+  if (!foretold.ok()) return Named(foretold.status());
   LCSM_ASSIGN_OR_RETURN(
-      const MixerSetMemory foretold,
-      PreparedMixers::Foretell(weights_->mixers(), mixers, threads));
-  LCSM_ASSIGN_OR_RETURN(const MixerSchedule schedule,
-                        PreparedMixers::Schedule(weights_->mixers(), mixers));
+      const MixerSchedule schedule,
+      PreparedMixers::Schedule(weights_->mixers(), extent.mixers));
   ModelMemory memory;
-  memory.weights = weights_->bytes() + foretold.weights;
-  memory.convolution = foretold.convolution;
+  memory.weights = weights_->bytes() + foretold->weights;
+  memory.convolution = foretold->convolution;
   memory.activations =
-      StackState::Bytes(*weights_, mixers.horizon) + foretold.states;
-  memory.plan = FirstPlan(schedule, mixers.horizon);
+      StackState::Bytes(*weights_, extent.mixers.horizon) + foretold->states;
+  memory.prefill = extent.panel_bytes;
+  memory.plan = FirstPlan(schedule, extent.mixers.horizon);
   memory.schedule = schedule.Print();
   return memory;
 }
@@ -201,7 +226,7 @@ StatusOr<ModelMemory> StackModel::EstimateMemory(const PrepareOptions& options,
 StatusOr<std::unique_ptr<ModelState>> StackPrepared::NewState(
     ThreadPool& pool) const {
   LCSM_ASSIGN_OR_RETURN(std::unique_ptr<StackState> state,
-                        StackState::Create(weights_, mixers_, pool));
+                        StackState::Create(weights_, mixers_, panels_, pool));
   return std::unique_ptr<ModelState>(std::move(state));
 }
 

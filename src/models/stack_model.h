@@ -35,7 +35,14 @@ class StackModel : public Model {
   }
 
  private:
-  StatusOr<MixerSetOptions> ToMixerOptions(const PrepareOptions& options) const;
+  // What the mixers are prepared with, and what known tokens' own matrices take
+  // (StackPanels; 0: there are none).
+  struct Extent {
+    MixerSetOptions mixers;
+    size_t panel_bytes = 0;
+  };
+  StatusOr<Extent> GetExtent(const PrepareOptions& options) const;
+  Status Named(const Status& status) const;
 
   std::shared_ptr<const StackWeights> weights_;
   ModelInfo info_;
@@ -44,10 +51,12 @@ class StackModel : public Model {
 class StackPrepared : public PreparedModel {
  public:
   StackPrepared(std::shared_ptr<const StackWeights> weights,
-                std::shared_ptr<const PreparedMixers> mixers, conv::Plan plan,
+                std::shared_ptr<const PreparedMixers> mixers,
+                std::shared_ptr<const StackPanels> panels, conv::Plan plan,
                 size_t spectra)
       : weights_(std::move(weights)),
         mixers_(std::move(mixers)),
+        panels_(std::move(panels)),
         plan_(std::move(plan)),
         spectra_(spectra) {}
 
@@ -60,6 +69,7 @@ class StackPrepared : public PreparedModel {
  private:
   const std::shared_ptr<const StackWeights> weights_;
   const std::shared_ptr<const PreparedMixers> mixers_;
+  const std::shared_ptr<const StackPanels> panels_;  // Null: none.
   const conv::Plan plan_;  // Of the first group of long convolutions.
   const size_t spectra_;
 };

@@ -6,6 +6,7 @@
 #include <chrono>
 #include <utility>
 
+#include "kernels/dense.h"
 #include "kernels/pointwise.h"
 #include "models/known_blocks.h"
 
@@ -17,6 +18,10 @@ using Clock = std::chrono::steady_clock;
 // As in hyena_pass.cc, for the same reasons.
 constexpr size_t kRowUnit = 16;
 constexpr size_t kGrainProducts = 16384;
+
+// Known positions are handed to threads in multiples of this, which is one of
+// every target's tiles of vectors (dense_panels).
+constexpr size_t kPanelTokens = 24;
 
 double Seconds(Clock::time_point since) {
   return std::chrono::duration<double>(Clock::now() - since).count();
@@ -39,9 +44,10 @@ size_t StackState::Bytes(const StackWeights& weights, size_t horizon) {
 
 StatusOr<std::unique_ptr<StackState>> StackState::Create(
     std::shared_ptr<const StackWeights> weights,
-    std::shared_ptr<const PreparedMixers> mixers, ThreadPool& pool) {
-  std::unique_ptr<StackState> state(
-      new StackState(std::move(weights), std::move(mixers), pool));
+    std::shared_ptr<const PreparedMixers> mixers,
+    std::shared_ptr<const StackPanels> panels, ThreadPool& pool) {
+  std::unique_ptr<StackState> state(new StackState(
+      std::move(weights), std::move(mixers), std::move(panels), pool));
   LCSM_RETURN_IF_ERROR(state->Allocate());
   LCSM_ASSIGN_OR_RETURN(state->mixers_, state->prepared_->NewStates(pool));
   return state;
@@ -132,13 +138,27 @@ const float* StackState::Inputs(const StackOp& op, size_t count,
   return in_.data();
 }
 
-void StackState::Linear(const StackOp& op, size_t count) noexcept {
+void StackState::Linear(const StackOp& op, size_t count, bool step) noexcept {
   const size_t row = weights_->row();
   size_t stride = 0;
   const float* const x = Inputs(op, count, &stride);
   for (size_t i = 0; i < op.linear.size(); ++i) {
     const LinearWeights& linear = op.linear[i];
     float* const y = Rows(op.to[i]);
+    if (!step && panels_ != nullptr) {
+      const DenseKernels& dense = GetDenseKernels();
+      const size_t products = kPanelTokens * linear.in * linear.out;
+      pool_.ParallelFor(
+          (count + kPanelTokens - 1) / kPanelTokens,
+          kGrainProducts / products + 1, [&](size_t begin, size_t end, size_t) {
+            const size_t first = begin * kPanelTokens;
+            const size_t last = std::min(count, end * kPanelTokens);
+            dense.dense_panels(panels_->Of(op, i), linear.bias,
+                               x + first * stride, stride, last - first,
+                               y + first * row, row);
+          });
+      continue;
+    }
     SplitRows(linear.out, linear.in, count, [&](size_t begin, size_t end) {
       linear.Apply(begin, end, x, stride, count, y, row);
     });
@@ -183,7 +203,7 @@ Status StackState::Run(const StackOp& op, size_t count, bool step) noexcept {
   const size_t width = weights_->description().width;
   switch (op.kind) {
     case StackStepKind::kLinear:
-      Linear(op, count);
+      Linear(op, count, step);
       return OkStatus();
     case StackStepKind::kMultiply:
     case StackStepKind::kAdd:
@@ -361,7 +381,8 @@ Status StackState::Prefill(std::span<const int32_t> tokens,
 }
 
 StatusOr<std::unique_ptr<ModelState>> StackState::Fork() const {
-  std::unique_ptr<StackState> fork(new StackState(weights_, prepared_, pool_));
+  std::unique_ptr<StackState> fork(
+      new StackState(weights_, prepared_, panels_, pool_));
   LCSM_RETURN_IF_ERROR(fork->Allocate());
   LCSM_ASSIGN_OR_RETURN(fork->mixers_, mixers_->Fork());
   std::copy_n(past_.data(), past_.size(), fork->past_.data());

@@ -9,6 +9,7 @@
 #include "base/thread_pool.h"
 #include "lcsm/status.h"
 #include "mixers/mixer_set.h"
+#include "models/stack_panels.h"
 #include "models/stack_weights.h"
 #include "runtime/model.h"
 
@@ -16,9 +17,11 @@ namespace lcsm {
 
 class StackState : public ModelState {
  public:
+  // `panels`: for known tokens; null where these take the path of steps.
   static StatusOr<std::unique_ptr<StackState>> Create(
       std::shared_ptr<const StackWeights> weights,
-      std::shared_ptr<const PreparedMixers> mixers, ThreadPool& pool);
+      std::shared_ptr<const PreparedMixers> mixers,
+      std::shared_ptr<const StackPanels> panels, ThreadPool& pool);
   // Of everything but the mixers' states.
   static size_t Bytes(const StackWeights& weights, size_t horizon);
 
@@ -45,9 +48,11 @@ class StackState : public ModelState {
 
  private:
   StackState(std::shared_ptr<const StackWeights> weights,
-             std::shared_ptr<const PreparedMixers> prepared, ThreadPool& pool)
+             std::shared_ptr<const PreparedMixers> prepared,
+             std::shared_ptr<const StackPanels> panels, ThreadPool& pool)
       : weights_(std::move(weights)),
         prepared_(std::move(prepared)),
+        panels_(std::move(panels)),
         pool_(pool),
         horizon_(prepared_->horizon()) {}
 
@@ -59,7 +64,7 @@ class StackState : public ModelState {
   Status Block(const StackBlockOps& block, size_t count, bool step) noexcept;
   Status Run(const StackOp& op, size_t count, bool step) noexcept;
   Status Mix(const StackOp& op, size_t count, bool step) noexcept;
-  void Linear(const StackOp& op, size_t count) noexcept;
+  void Linear(const StackOp& op, size_t count, bool step) noexcept;
   // Ends positions that all blocks have taken in.
   void Advance(size_t count) noexcept;
   // Of the first `count` positions, [count][D]; valid until the next call.
@@ -76,6 +81,7 @@ class StackState : public ModelState {
 
   const std::shared_ptr<const StackWeights> weights_;
   const std::shared_ptr<const PreparedMixers> prepared_;
+  const std::shared_ptr<const StackPanels> panels_;
   ThreadPool& pool_;
   std::unique_ptr<MixerStates> mixers_;
   size_t tokens_ = 0;   // Positions that go through at a time.

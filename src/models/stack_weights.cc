@@ -325,6 +325,7 @@ Status StackWeights::BindLinear(const StackStep& step, StackOp* op) {
       bias = ordered;
     }
   }
+  op->first_matrix = matrices_;
   const bool together = AreNeighbours(op->to);
   for (size_t i = 0, row = 0; i < (together ? 1 : op->to.size()); ++i) {
     LinearWeights linear;
@@ -344,6 +345,7 @@ Status StackWeights::BindLinear(const StackStep& step, StackOp* op) {
     }
     row += linear.out;
     op->linear.push_back(std::move(linear));
+    ++matrices_;
   }
   return OkStatus();
 }

@@ -27,6 +27,8 @@ struct StackOp {
 
   // kLinear: one for all of `to` where those are neighbours, else one each.
   std::vector<LinearWeights> linear;
+  size_t first_matrix =
+      0;  // Its number among all of the blocks' (StackPanels).
   RowNorm norm;
   StackActivation activation = StackActivation::kRelu;
   // kRead: slot of the block's residual stream.
@@ -117,6 +119,7 @@ class StackWeights {
   std::vector<size_t> last_convolve_;  // Of each block so far, or kNoMixer.
   size_t row_ = 0, most_in_ = 0, most_out_ = 0, slots_ = 0;
   bool reads_past_ = false;
+  size_t matrices_ = 0;  // Of linear maps so far.
   size_t packed_bytes_ = 0, step_bytes_ = 0;
   std::string hash_;
 };

@@ -84,6 +84,25 @@ class Stacks(CliTest):
         self.assertNotIn("group", text)
         self.fails(1, "plan", "--model", golden("stack-mixed"), "--measure", says=["--measure", "no long convolutions"])
 
+    def test_long_prompts_go_through_matrices_of_their_own(self):
+        folder = self.copy_model(golden("stack-mixed"))
+        with open(golden("stack-mixed/config.json")) as file:
+            config = json.load(file)
+        config["max_length"] = 1000
+        with open(os.path.join(folder, "config.json"), "w") as file:
+            json.dump(config, file)
+        ids = [(t * t + t // 7) % 18 for t in range(400)]
+        run = ["generate", "--model", folder, "--temperature", 0, "--max-new-tokens", 20, "--format", "tokens", "--quiet"]
+        text = self.ok(*run, "--prompt-tokens", self.ids(ids), "--dry-run").stdout.decode()
+        self.assertIn("known tokens", text)
+        self.assertNotRegex(self.ok(*run, "--prompt-tokens", self.ids(ids[:200]), "--dry-run").stdout.decode(), r"known tokens +\d.*bytes")
+        # What is computed anew by steps.
+        logits = {}
+        for extra in ([], ["--step"]):
+            self.ok("logits", "--model", folder, "--tokens", self.ids(ids), "--output", "l.npy", *extra)
+            logits[len(extra)] = read_npy(self.path("l.npy"))[1]
+        self.assertLess(max(abs(a - b) for a, b in zip(logits[0], logits[1])), 1e-4)
+
     def test_a_wrong_description_is_one_sentence_with_its_path(self):
         folder = self.copy_model(golden("stack-mixed"))
         with open(golden("stack-mixed/config.json")) as file:
