@@ -88,7 +88,10 @@ StatusOr<std::string> DryRun(const Model& model, const PrepareOptions& prepare,
       fmt::format("memory of {} on {}", Count(prepare.horizon, "position"),
                   Count(prepare.plan.threads, "thread")),
       MemoryRows(memory));
-  text += fmt::format("\nplan: {}\n", memory.plan.Print());
+  // Of a stack all of its mixers have something to say.
+  text += memory.schedule.empty()
+              ? fmt::format("\nplan: {}\n", memory.plan.Print())
+              : "\n" + memory.schedule;
   LCSM_ASSIGN_OR_RETURN(const size_t at_once,
                         SamplesAtOnce(model, prepare, samples, batch));
   if (at_once > 1) {

@@ -26,6 +26,7 @@
 
 #include "base/thread_pool.h"
 #include "conv/online_convolution.h"
+#include "conv/plan.h"
 #include "io/section_file.h"
 #include "lcsm/status.h"
 
@@ -204,6 +205,15 @@ class Mixer {
   virtual MixerConvolutions convolutions() const { return {}; }
   virtual void Taps(size_t /*which*/, size_t /*first*/, size_t /*count*/,
                     float* /*values*/) const noexcept {}
+
+  // Of a mixer that has an executor to itself instead of a share in one: the
+  // same mixer with that executor planned for a horizon. Null: it has none.
+  // Errors: methods, levels and schedules that it does not know, a memory limit
+  // below what it takes.
+  virtual StatusOr<std::shared_ptr<const Mixer>> Planned(
+      size_t /*horizon*/, const conv::PlanOptions& /*options*/) const {
+    return std::shared_ptr<const Mixer>();
+  }
 
   // Whether its states defer work of their own, beside shared convolutions'.
   virtual bool defers() const { return false; }

@@ -95,20 +95,54 @@ std::string WhyAtOnce(const MixerTraits& traits) {
   return "it defers nothing";
 }
 
+// Plans mixers that have an executor to themselves, and counts what all mixers
+// take beside shared convolutions.
+Status PlanMixers(const std::vector<MixerEntry>& mixers,
+                  const MixerSetOptions& options, MixerSchedule* schedule,
+                  size_t* used) {
+  const size_t limit = options.plan.memory_limit;
+  for (size_t m = 0; m < mixers.size(); ++m) {
+    conv::PlanOptions plan = options.plan;
+    // What the ones before leave of it; 0 would mean any.
+    if (limit != 0) plan.memory_limit = limit - std::min(*used, limit - 1);
+    auto planned = mixers[m].mixer->Planned(options.horizon, plan);
+    if (!planned.ok()) {
+      return Status(planned.status().code(),
+                    fmt::format("mixer {}: {}", m, planned.status().message()));
+    }
+    std::shared_ptr<const Mixer>& mixer = schedule->entries[m].mixer;
+    mixer = *planned != nullptr ? *planned : mixers[m].mixer;
+    const MixerMemory memory = mixer->Memory(options.horizon, plan.threads);
+    *used += memory.weights + memory.state;
+    if (limit != 0 && *used >= limit) {
+      return InvalidInput(fmt::format(
+          "mixer {}: {}: a sequence of {} positions takes {:.2f} GiB with the "
+          "mixers before it, and the memory limit leaves {:.2f} GiB for them",
+          m, mixer->Describe(), options.horizon,
+          static_cast<double>(*used) / 0x1p30,
+          static_cast<double>(limit) / 0x1p30));
+    }
+  }
+  return OkStatus();
+}
+
 // Gives every long convolution a place in a group.
 void MakeGroups(const std::vector<MixerEntry>& mixers,
                 const MixerSetOptions& options, MixerSchedule* schedule) {
   const std::vector<size_t> readers = ReadersAhead(mixers);
   const bool per_layer = options.plan.schedule == conv::Schedule::kPerLayer;
   for (size_t m = 0; m < mixers.size(); ++m) {
-    const Mixer& mixer = *mixers[m].mixer;
     MixerSchedule::Entry& entry = schedule->entries[m];
+    const Mixer& mixer = *entry.mixer;
     entry.describe = mixer.Describe();
     const MixerConvolutions wanted = mixer.convolutions();
     if (wanted.count == 0) {
       if (mixer.defers()) {
         entry.work = Work::kAcrossLayers;
         entry.why = "by itself";
+      } else if (entry.mixer != mixers[m].mixer) {
+        entry.work = Work::kInOrder;
+        entry.why = "the plan wants it per layer";
       } else {
         entry.why = WhyAtOnce(mixer.traits());
       }
@@ -210,8 +244,9 @@ StatusOr<MixerSchedule> PreparedMixers::Schedule(
       }
     }
   }
-  MakeGroups(mixers, options, &schedule);
   size_t used = 0;
+  LCSM_RETURN_IF_ERROR(PlanMixers(mixers, options, &schedule, &used));
+  MakeGroups(mixers, options, &schedule);
   for (MixerSchedule::Group& group : schedule.groups) {
     conv::PlanOptions plan = options.plan;
     plan.schedule = group.plan.schedule;
@@ -245,7 +280,7 @@ StatusOr<MixerSetMemory> PreparedMixers::Foretell(
   LCSM_ASSIGN_OR_RETURN(const MixerSchedule schedule,
                         Schedule(mixers, options));
   MixerSetMemory memory;
-  for (const MixerEntry& entry : mixers) {
+  for (const MixerSchedule::Entry& entry : schedule.entries) {
     const MixerMemory one = entry.mixer->Memory(options.horizon, threads);
     memory.weights += one.weights;
     memory.states += one.state;
@@ -268,6 +303,9 @@ StatusOr<std::shared_ptr<const PreparedMixers>> PreparedMixers::Create(
     ThreadPool& pool) {
   std::shared_ptr<PreparedMixers> prepared(new PreparedMixers);
   LCSM_ASSIGN_OR_RETURN(prepared->schedule_, Schedule(mixers, options));
+  for (size_t m = 0; m < mixers.size(); ++m) {
+    mixers[m].mixer = prepared->schedule_.entries[m].mixer;
+  }
   prepared->horizon_ = options.horizon;
   prepared->first_convolution_.resize(mixers.size());
   for (const MixerSchedule::Group& group : prepared->schedule_.groups) {

@@ -50,7 +50,10 @@ struct MixerEntry {
 
 struct MixerSetOptions {
   size_t horizon = 1;
-  conv::PlanOptions plan;  // Of the long convolutions.
+  // Of the long convolutions, and of mixers that have an executor to
+  // themselves. Its memory limit is for all mixers, their weights and one
+  // sequence's states.
+  conv::PlanOptions plan;
 };
 
 // When each mixer's work is done.
@@ -65,6 +68,8 @@ struct MixerSchedule {
     Work work = Work::kAtOnce;
     size_t group = kNone;  // Of mixers that share executors.
     std::string describe, why;
+    // As it was given, or as it was planned (Mixer::Planned).
+    std::shared_ptr<const Mixer> mixer;
   };
   // One executor.
   struct Group {
@@ -107,7 +112,8 @@ class PreparedMixers : public std::enable_shared_from_this<PreparedMixers> {
   // `mixers` in the order in which a position goes through them; at least one.
   // Errors, naming the mixer by its number: one that reads itself, one that
   // does not exist, a later one of the same position (a cycle), or ahead one
-  // that has nothing to read ahead; a horizon of 0; a plan's; memory.
+  // that has nothing to read ahead; a horizon of 0; a plan's, the memory limit
+  // among them; memory.
   static StatusOr<std::shared_ptr<const PreparedMixers>> Create(
       std::vector<MixerEntry> mixers, const MixerSetOptions& options,
       ThreadPool& pool);

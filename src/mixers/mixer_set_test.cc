@@ -7,6 +7,7 @@
 #include "mixers/long_convolution.h"
 #include "mixers/mixer_test_util.h"
 #include "mixers/reference.h"
+#include "mixers/relaxed_mixer.h"
 #include "mixers/softmax_attention.h"
 
 namespace lcsm {
@@ -374,6 +375,108 @@ TEST(MadeUpPastTest, TilesAreThoseOfThePosition) {
   EXPECT_NEAR(sum_after(conv::Method::kPaper, 127), 1.27, 0.15);
   EXPECT_NEAR(sum_after(conv::Method::kPaper, 111), 0.15, 0.05);
   EXPECT_NEAR(sum_after(conv::Method::kPaper, 110), 0.00, 0.011);
+}
+
+// A relaxed convolution has an executor to itself, which is planned like the
+// shared ones.
+TEST(MixerScheduleTest, RelaxedConvolutionsFollowThePlan) {
+  const std::shared_ptr<const Mixer> relaxed = *RelaxedMixer::Create(kWidth);
+  const auto schedule = [&](const conv::PlanOptions& plan) {
+    MixerSetOptions options;
+    options.horizon = kLength;
+    options.plan = plan;
+    return PreparedMixers::Schedule({{Conv(1), {}}, {relaxed, {}}}, options);
+  };
+  conv::PlanOptions plan;
+  for (const conv::Method method :
+       {conv::Method::kLazy, conv::Method::kPaper, conv::Method::kPlanned}) {
+    plan.method = method;
+    const auto made = schedule(plan);
+    ASSERT_TRUE(made.ok()) << made.status().message();
+    const MixerSchedule::Entry& entry = made->entries[1];
+    EXPECT_EQ(entry.work, Work::kAcrossLayers);
+    EXPECT_NE(entry.describe.find(", by " + std::string(conv::Name(method))),
+              std::string::npos)
+        << entry.describe;
+  }
+  plan.schedule = conv::Schedule::kPerLayer;
+  const auto per_layer = schedule(plan);
+  ASSERT_TRUE(per_layer.ok());
+  EXPECT_EQ(per_layer->entries[1].work, Work::kInOrder);
+  plan.schedule = conv::Schedule::kAcrossLayers;
+  for (const conv::Method method :
+       {conv::Method::kEager, conv::Method::kFutureFill,
+        conv::Method::kGardner}) {
+    plan.method = method;
+    const auto made = schedule(plan);
+    ASSERT_FALSE(made.ok()) << conv::Name(method);
+    EXPECT_EQ(made.status().message(),
+              "mixer 1: there is no relaxed convolution by the method " +
+                  std::string(conv::Name(method)) +
+                  ": expected lazy, paper or planned");
+  }
+  plan.method = conv::Method::kPlanned;
+  plan.latency = conv::Latency::kFlat;
+  EXPECT_EQ(schedule(plan).status().message(),
+            "mixer 1: a relaxed convolution cannot spread its work over the "
+            "steps to come: expected the latency best");
+}
+
+// The same answers by every plan, with tiles done after the position and within
+// the step.
+TEST(MixerScheduleTest, RelaxedConvolutionsAnswerTheSameByEveryPlan) {
+  const std::shared_ptr<const Mixer> relaxed = *RelaxedMixer::Create(kWidth);
+  const auto x = Normal(kLength * 2 * kWidth, 3, 0.3f);
+  ThreadPool pool(2);
+  std::vector<float> want;
+  for (const conv::Method method :
+       {conv::Method::kLazy, conv::Method::kPaper, conv::Method::kPlanned}) {
+    for (const conv::Schedule when :
+         {conv::Schedule::kAcrossLayers, conv::Schedule::kPerLayer}) {
+      MixerSetOptions options;
+      options.horizon = kLength;
+      options.plan.method = method;
+      options.plan.schedule = when;
+      const auto prepared =
+          PreparedMixers::Create({{relaxed, {}}}, options, pool);
+      ASSERT_TRUE(prepared.ok()) << prepared.status().message();
+      for (const size_t together : {1, 7}) {
+        const auto states = std::move(*(*prepared)->NewStates(pool));
+        std::vector<float> y(kLength * kWidth);
+        Take(*states, *relaxed, x, 0, kLength, together, &y);
+        if (want.empty()) want = y;
+        for (size_t i = 0; i < y.size(); ++i) {
+          ASSERT_NEAR(y[i], want[i], 1e-4) << conv::Name(method) << " " << i;
+        }
+      }
+    }
+  }
+}
+
+// The limit is for everything that a sequence's mixers hold.
+TEST(MixerScheduleTest, StatesOfMixersCountAgainstTheMemoryLimit) {
+  const std::shared_ptr<const Mixer> relaxed = *RelaxedMixer::Create(kWidth);
+  for (const std::shared_ptr<const Mixer>& mixer : {relaxed, Attention()}) {
+    const std::vector<MixerEntry> mixers = {{Conv(1), {}}, {mixer, {}}};
+    MixerSetOptions options;
+    options.horizon = kLength;
+    options.plan.method = conv::Method::kPlanned;
+    const auto all = PreparedMixers::Foretell(mixers, options, 1);
+    ASSERT_TRUE(all.ok()) << all.status().message();
+    options.plan.memory_limit = all->Total() + 1;
+    EXPECT_TRUE(PreparedMixers::Schedule(mixers, options).ok());
+    const auto within = PreparedMixers::Foretell(mixers, options, 1);
+    ASSERT_TRUE(within.ok()) << within.status().message();
+    EXPECT_LE(within->Total(), options.plan.memory_limit);
+    // The long convolution cannot make that up.
+    options.plan.memory_limit = all->weights + all->states;
+    const auto refused = PreparedMixers::Schedule(mixers, options);
+    ASSERT_FALSE(refused.ok());
+    EXPECT_EQ(refused.status().message().rfind("mixer 1: ", 0), 0u)
+        << refused.status().message();
+    EXPECT_NE(refused.status().message().find("the memory limit leaves"),
+              std::string::npos);
+  }
 }
 
 }  // namespace

@@ -108,7 +108,12 @@ inline void CheckMixer(const std::shared_ptr<const Mixer>& mixer,
   ThreadPool pool(2);
   const auto states = Alone(mixer, length, pool);
   ASSERT_NE(states, nullptr);
-  EXPECT_EQ(states->bytes(), mixer->Memory(length, pool.NumThreads()).state);
+  MixerSetOptions options;
+  options.horizon = length;
+  const auto foretold =
+      PreparedMixers::Foretell({{mixer, {}}}, options, pool.NumThreads());
+  ASSERT_TRUE(foretold.ok()) << foretold.status().message();
+  EXPECT_EQ(states->bytes(), foretold->states);
   std::vector<float> y(length * out, NAN);
   const size_t half = length / 2;
   // Nothing taken in is nothing done.

@@ -20,10 +20,11 @@ constexpr size_t kPastRows = 61;
 class State final : public MixerState {
  public:
   State(std::unique_ptr<conv::RelaxedConvolution> convolution, size_t channels,
-        size_t bytes)
+        size_t bytes, bool at_once)
       : convolution_(std::move(convolution)),
         channels_(channels),
-        bytes_(bytes) {}
+        bytes_(bytes),
+        at_once_(at_once) {}
 
   size_t bytes() const override { return bytes_; }
   void Advance(size_t count) noexcept override {
@@ -36,9 +37,10 @@ class State final : public MixerState {
  private:
   void DoStep(const float* x, float* y) noexcept override {
     convolution_->Step(0, x, x + channels_, y);
+    if (at_once_) convolution_->Advance();
   }
   Status DoPrefill(size_t count, const float* x, float* y) override {
-    // One position is ended like a step (MixerStates::Advance).
+    // One position is ended like a step, here or by MixerStates::Advance.
     if (count == 1) {
       DoStep(x, y);
       return OkStatus();
@@ -89,31 +91,51 @@ class State final : public MixerState {
 
   std::unique_ptr<conv::RelaxedConvolution> convolution_;
   const size_t channels_, bytes_;
+  const bool at_once_;  // Tiles are done within the step.
 };
 
 }  // namespace
 
 StatusOr<std::shared_ptr<const RelaxedMixer>> RelaxedMixer::Create(
-    size_t channels, conv::PlanOptions plan) {
+    size_t channels) {
   if (channels == 0) {
     return InvalidInput(
         "a relaxed convolution of 0 channels, expected at least 1");
   }
   std::shared_ptr<RelaxedMixer> mixer(new RelaxedMixer);
   mixer->channels_ = channels;
-  mixer->plan_ = std::move(plan);
+  mixer->options_.method = conv::Method::kPlanned;
   return std::shared_ptr<const RelaxedMixer>(std::move(mixer));
+}
+
+StatusOr<std::shared_ptr<const Mixer>> RelaxedMixer::Planned(
+    size_t horizon, const conv::PlanOptions& options) const {
+  if (options.latency == conv::Latency::kFlat && options.levels.empty()) {
+    return InvalidInput(
+        "a relaxed convolution cannot spread its work over the steps to come: "
+        "expected the latency best");
+  }
+  std::shared_ptr<RelaxedMixer> mixer(new RelaxedMixer);
+  mixer->channels_ = channels_;
+  mixer->options_ = options;
+  LCSM_ASSIGN_OR_RETURN(const conv::Plan plan, mixer->PlanFor(horizon));
+  mixer->plan_ = plan.Print();
+  // It has been held to it; the plan for the horizon is the same without.
+  mixer->options_.memory_limit = 0;
+  return std::shared_ptr<const Mixer>(std::move(mixer));
 }
 
 StatusOr<conv::Plan> RelaxedMixer::PlanFor(size_t horizon) const {
   conv::Problem problem;
   problem.channels = channels_;
   problem.length = problem.taps = horizon;
-  return conv::MakeRelaxedPlan(problem, plan_);
+  return conv::MakeRelaxedPlan(problem, options_);
 }
 
 std::string RelaxedMixer::Describe() const {
-  return fmt::format("relaxed convolution, {} channels", channels_);
+  std::string text = fmt::format("relaxed convolution, {} channels", channels_);
+  if (!plan_.empty()) text += ", by " + plan_;
+  return text;
 }
 
 MixerMemory RelaxedMixer::Memory(size_t horizon, size_t threads) const {
@@ -129,7 +151,7 @@ StatusOr<std::unique_ptr<MixerState>> RelaxedMixer::NewState(
       conv::RelaxedConvolution::Create(plan, *resources.pool));
   const size_t bytes = conv::RelaxedBytes(plan, resources.pool->NumThreads());
   return std::unique_ptr<MixerState>(
-      new State(std::move(convolution), channels_, bytes));
+      new State(std::move(convolution), channels_, bytes, !defers()));
 }
 
 }  // namespace lcsm

@@ -22,16 +22,21 @@ namespace lcsm {
 
 class RelaxedMixer : public Mixer {
  public:
-  // `plan` as for conv::MakeRelaxedPlan, whose errors come when a state is made
-  // or its memory asked for. Error: no channels.
-  static StatusOr<std::shared_ptr<const RelaxedMixer>> Create(
-      size_t channels, conv::PlanOptions plan);
+  // By the planner's plan for its horizon, until Planned says otherwise. Error:
+  // no channels.
+  static StatusOr<std::shared_ptr<const RelaxedMixer>> Create(size_t channels);
 
   std::string Describe() const override;
   size_t in_width() const override { return 2 * channels_; }
   size_t out_width() const override { return channels_; }
   MixerTraits traits() const override { return {true, true, false}; }
-  bool defers() const override { return true; }
+  // Options as for conv::MakeRelaxedPlan, whose errors these are, and one for
+  // flat latency, of which there is none. Per layer: tiles within the step.
+  StatusOr<std::shared_ptr<const Mixer>> Planned(
+      size_t horizon, const conv::PlanOptions& options) const override;
+  bool defers() const override {
+    return options_.schedule == conv::Schedule::kAcrossLayers;
+  }
   // A state of 0 bytes where there is no plan for the horizon.
   MixerMemory Memory(size_t horizon, size_t threads) const override;
   StatusOr<std::unique_ptr<MixerState>> NewState(
@@ -42,7 +47,8 @@ class RelaxedMixer : public Mixer {
   StatusOr<conv::Plan> PlanFor(size_t horizon) const;
 
   size_t channels_ = 0;
-  conv::PlanOptions plan_;
+  conv::PlanOptions options_;
+  std::string plan_;  // For people; empty where it has not been planned.
 };
 
 }  // namespace lcsm

@@ -359,10 +359,8 @@ Status StackWeights::BindMixer(const StackStep& step, StackOp* op) {
       case StackStepKind::kSelectiveScan:
         return MakeScan(step, *op);
       case StackStepKind::kRelaxedConvolve: {
-        conv::PlanOptions plan;
-        plan.method = conv::Method::kPlanned;
         LCSM_ASSIGN_OR_RETURN(std::shared_ptr<const Mixer> relaxed,
-                              RelaxedMixer::Create(op->out, std::move(plan)));
+                              RelaxedMixer::Create(op->out));
         return Made(std::move(relaxed));
       }
       default:

@@ -84,6 +84,42 @@ class Stacks(CliTest):
         self.assertNotIn("group", text)
         self.fails(1, "plan", "--model", golden("stack-mixed"), "--measure", says=["--measure", "no long convolutions"])
 
+    def test_filters_that_the_sequence_makes_follow_the_options(self):
+        model = ["--model", golden("stack-relaxed")]
+        with open(golden("stack-relaxed/greedy.json")) as file:
+            known = json.load(file)
+        generate = ["generate", *model, "--prompt-tokens", self.ids(known["prompt_tokens"]), "--temperature", 0,
+                    "--max-new-tokens", len(known["greedy_tokens"]), "--format", "tokens", "--quiet"]
+        for extra, by in (([], "planned: "), (["--method", "lazy"], "lazy"), (["--method", "paper"], "paper: "),
+                          (["--tau", "direct"], "paper: direct U="), (["--schedule", "per-layer"], "in order")):
+            with self.subTest(extra=extra):
+                done = self.ok(*generate, *extra)
+                self.assertEqual(list(map(int, done.stdout.split())), known["greedy_tokens"])
+                for told in (self.ok("plan", *model, *extra), self.ok(*generate, "--dry-run", *extra)):
+                    self.assertRegex(told.stdout.decode(), "mixer 1: relaxed convolution, 16 channels, by .*" + by)
+        for extra, says in ((["--method", "eager"], "by the method eager: expected lazy, paper or planned"),
+                            (["--method", "gardner"], "by the method gardner: expected lazy, paper or planned"),
+                            (["--latency", "flat"], "cannot spread its work over the steps to come: expected the latency best"),
+                            (["--tau", "fft-library"], "direct, direct-blocked or fft-fused; found")):
+            for command in (generate, [*generate, "--dry-run"], ["plan", *model]):
+                with self.subTest(extra=extra, command=command):
+                    self.fails(1, *command, *extra, says=["stack-relaxed: mixer 1: ", says])
+
+    def test_states_of_all_mixers_count_against_the_memory_limit(self):
+        for name, mixer in (("stack-relaxed", "relaxed convolution"), ("stack-mixed", "softmax attention")):
+            folder = self.copy_model(golden(name), name)
+            with open(golden(name + "/config.json")) as file:
+                config = json.load(file)
+            config["max_length"] = 1 << 20
+            with open(os.path.join(folder, "config.json"), "w") as file:
+                json.dump(config, file)
+            run = ["generate", "--model", folder, "--prompt-tokens", self.ids([1, 2, 3]), "--max-new-tokens", 1 << 19,
+                   "--format", "tokens", "--quiet"]
+            with self.subTest(name=name):
+                for command in (run, [*run, "--dry-run"], ["plan", "--model", folder]):
+                    text = self.fails(1, *command, "--memory-limit", "20M", says=[mixer, "the memory limit"])
+                    self.assertRegex(text, r"GiB.*GiB")
+
     def test_long_prompts_go_through_matrices_of_their_own(self):
         folder = self.copy_model(golden("stack-mixed"))
         with open(golden("stack-mixed/config.json")) as file:
