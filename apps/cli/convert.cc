@@ -31,10 +31,13 @@ constexpr size_t kDroppedShown = 5;
 
 std::string Tell(const io::ConvertReport& report, const std::string& output) {
   std::string text = fmt::format(
-      "{}: {} ({}) written to {}\nfilter shift {:g}, filter layout {}\n",
-      report.weights.string(), Count(report.kept.size(), "tensor"),
-      HumanBytes(report.bytes), output, report.filter_shift,
-      io::FilterLayoutName(report.filter_layout));
+      "{}: {} ({}) written to {}\n", report.weights.string(),
+      Count(report.kept.size(), "tensor"), HumanBytes(report.bytes), output);
+  if (!report.is_stack) {
+    text += fmt::format("filter shift {:g}, filter layout {}\n",
+                        report.filter_shift,
+                        io::FilterLayoutName(report.filter_layout));
+  }
   if (!report.converted.empty()) {
     text += fmt::format("{} converted to F32, the first of them {} from {}\n",
                         Count(report.converted.size(), "tensor"),

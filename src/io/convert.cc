@@ -14,6 +14,7 @@
 #include "io/errors.h"
 #include "io/json.h"
 #include "io/safetensors.h"
+#include "io/stack_config.h"
 #include "io/torch_checkpoint.h"
 
 namespace lcsm::io {
@@ -101,6 +102,61 @@ bool SameMemory(const TorchCheckpoint::Tensor& a,
          a.strides == b.strides && a.dtype == b.dtype;
 }
 
+// Wider types first keeps every tensor aligned.
+void SortByWidth(std::vector<Item>& items) {
+  std::stable_sort(items.begin(), items.end(),
+                   [](const Item& a, const Item& b) {
+                     return DTypeSize(a.dtype) > DTypeSize(b.dtype);
+                   });
+}
+
+// Of a model that runs as a stack: all tensors, but for a head that is the
+// embedding.
+StatusOr<std::vector<Item>> PlanStackItems(const TorchCheckpoint& checkpoint,
+                                           const std::string& file,
+                                           StackFamily family,
+                                           ConvertReport* report) {
+  const auto& tensors = checkpoint.tensors();
+  for (const std::string& key : checkpoint.other_keys()) {
+    report->dropped.push_back({key, "not a tensor"});
+  }
+  std::map<std::string, size_t> index;
+  std::vector<std::string> names;
+  for (size_t i = 0; i < tensors.size(); ++i) {
+    names.push_back(StackTensorName(family, tensors[i].name));
+    const auto [other, added] = index.emplace(names[i], i);
+    if (!added) {
+      return InvalidInput(
+          fmt::format("{}: keys {} and {} both mean {}, expected one of them",
+                      file, Quoted(tensors[other->second].name, 200),
+                      Quoted(tensors[i].name, 200), Quoted(names[i], 200)));
+    }
+  }
+  const auto is_tied = [&](size_t i) {
+    if (family == StackFamily::kDescribed ||
+        (!names[i].ends_with("lm_head.weight") &&
+         !names[i].ends_with("unembed.weight"))) {
+      return false;
+    }
+    return std::any_of(index.begin(), index.end(), [&](const auto& other) {
+      return other.second != i && SameMemory(tensors[other.second], tensors[i]);
+    });
+  };
+  std::vector<Item> items;
+  for (size_t i = 0; i < tensors.size(); ++i) {
+    if (is_tied(i)) {
+      report->dropped.push_back({tensors[i].name, "tied to the embedding"});
+      continue;
+    }
+    // Nothing reads more than float32.
+    items.push_back(
+        {i, names[i],
+         tensors[i].dtype == DType::kF64 ? DType::kF32 : tensors[i].dtype});
+  }
+  SortByWidth(items);
+  return items;
+}
+
 StatusOr<std::vector<Item>> PlanItems(const TorchCheckpoint& checkpoint,
                                       const std::string& file,
                                       ConvertReport* report) {
@@ -128,11 +184,7 @@ StatusOr<std::vector<Item>> PlanItems(const TorchCheckpoint& checkpoint,
     items.push_back({kept.index, kept.name,
                      IsFloat(tensor.dtype) ? DType::kF32 : tensor.dtype});
   }
-  // Wider types first keeps every tensor aligned.
-  std::stable_sort(items.begin(), items.end(),
-                   [](const Item& a, const Item& b) {
-                     return DTypeSize(a.dtype) > DTypeSize(b.dtype);
-                   });
+  SortByWidth(items);
   return items;
 }
 
@@ -159,6 +211,10 @@ Status WriteItem(TorchCheckpoint& checkpoint, const Item& item,
         "{}: element {} of {} is {} as float32, expected a finite number", file,
         bad - values.begin(), Quoted(tensor.name, 200), *bad));
   }
+  if (item.dtype == tensor.dtype && item.dtype != DType::kF32) {
+    report->bytes += bytes.size();
+    return writer->Write(bytes);
+  }
   if (tensor.dtype != DType::kF32)
     report->converted.push_back({item.name, tensor.dtype});
   report->bytes += values.size() * sizeof(float);
@@ -166,13 +222,10 @@ Status WriteItem(TorchCheckpoint& checkpoint, const Item& item,
 }
 
 // The original config with the two fields that no original has.
-StatusOr<std::string> MakeConfig(const fs::path& file, bool lightning,
+StatusOr<std::string> MakeConfig(const std::string& text,
+                                 const ConfigJson& config, bool lightning,
                                  const ConvertOptions& options,
                                  ConvertReport* report) {
-  LCSM_ASSIGN_OR_RETURN(const std::string text,
-                        ReadFile(file, kMaxConfigBytes));
-  LCSM_ASSIGN_OR_RETURN(const ConfigJson config,
-                        ConfigJson::Parse(text, file.string()));
   LCSM_ASSIGN_OR_RETURN(
       const FilterConventions usual,
       ReadFilterConventions(config, lightning ? WeightContainer::kLightning
@@ -183,7 +236,7 @@ StatusOr<std::string> MakeConfig(const fs::path& file, bool lightning,
         "filter_shift is {}, expected a finite number", report->filter_shift));
   }
   report->filter_layout = options.filter_layout.value_or(usual.layout);
-  LCSM_ASSIGN_OR_RETURN(Json json, ParseJson(text, file.string()));
+  LCSM_ASSIGN_OR_RETURN(Json json, ParseJson(text, config.file()));
   json["filter_shift"] = report->filter_shift;
   json["filter_layout"] = std::string(FilterLayoutName(report->filter_layout));
   return json.dump(2) + "\n";
@@ -213,13 +266,31 @@ StatusOr<ConvertReport> Convert(const fs::path& given, const fs::path& output,
   LCSM_ASSIGN_OR_RETURN(const std::unique_ptr<TorchCheckpoint> checkpoint,
                         TorchCheckpoint::Open(report.weights));
   const fs::path source = report.weights.parent_path();
-  LCSM_ASSIGN_OR_RETURN(
-      const std::string config,
-      MakeConfig(
-          options.config.empty() ? source / "config.json" : options.config,
-          checkpoint->from_lightning(), options, &report));
-  LCSM_ASSIGN_OR_RETURN(const std::vector<Item> items,
-                        PlanItems(*checkpoint, file, &report));
+  const fs::path config_path =
+      options.config.empty() ? source / "config.json" : options.config;
+  LCSM_ASSIGN_OR_RETURN(std::string config,
+                        ReadFile(config_path, kMaxConfigBytes));
+  LCSM_ASSIGN_OR_RETURN(const ConfigJson json,
+                        ConfigJson::Parse(config, config_path.string()));
+  const std::optional<StackFamily> family = StackFamilyOf(json);
+  report.is_stack = family.has_value();
+  std::vector<Item> items;
+  if (family.has_value()) {
+    if (options.filter_shift.has_value() || options.filter_layout.has_value()) {
+      return InvalidInput(
+          fmt::format("{} is the config of a stack, whose filters its tensors "
+                      "say, expected "
+                      "no filter shift and no filter layout",
+                      config_path.string()));
+    }
+    LCSM_ASSIGN_OR_RETURN(items,
+                          PlanStackItems(*checkpoint, file, *family, &report));
+  } else {
+    LCSM_ASSIGN_OR_RETURN(
+        config, MakeConfig(config, json, checkpoint->from_lightning(), options,
+                           &report));
+    LCSM_ASSIGN_OR_RETURN(items, PlanItems(*checkpoint, file, &report));
+  }
 
   // Everything is written under temporary names first and renamed last, the
   // weights before the config: a folder with a config has its weights.

@@ -1,5 +1,7 @@
 // `lcsm convert`: a torch checkpoint to a folder that lcsm runs from, which is
-// config.json and model.safetensors with canonical names and float32 weights.
+// config.json and model.safetensors. Of a Hyena model with canonical names and
+// float32 weights; of one that runs as a stack (stack_config.h) with its own
+// names, weights in the type that they are stored in, and its config as it is.
 //
 // Thread safety: independent calls may run at once on different folders.
 #pragma once
@@ -18,7 +20,8 @@
 namespace lcsm::io {
 
 struct ConvertOptions {
-  // What no tensor tells; unless given, as ReadFilterConventions has it.
+  // What no tensor of a Hyena model tells; unless given, as
+  // ReadFilterConventions has it. An error for a stack.
   std::optional<double> filter_shift;
   std::optional<FilterLayout> filter_layout;
   // The model's config.json; empty: the one beside the weights.
@@ -37,6 +40,8 @@ struct ConvertReport {
   std::vector<KeyPlan::Dropped> dropped;
   std::vector<Conversion> converted;  // To F32.
   std::vector<std::string> copied;    // Tokenizer files taken along.
+  // Of Hyena models only.
+  bool is_stack = false;
   double filter_shift = 0;
   FilterLayout filter_layout = FilterLayout::kOrderSlowest;
   size_t bytes = 0;  // Of tensors written.

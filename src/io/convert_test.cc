@@ -6,6 +6,7 @@
 
 #include "io/config_json.h"
 #include "io/safetensors.h"
+#include "io/stack_config.h"
 #include "io/test_util.h"
 #include "io/torch_checkpoint.h"
 
@@ -61,6 +62,39 @@ TEST(HyenaKeysTest, BadSetsAreSentences) {
   ExpectSentence(
       CanonicalHyenaKeys({"backbone.x", "model.backbone.x"}, "w.ckpt"),
       "keys \"backbone.x\" and \"model.backbone.x\" both mean");
+}
+
+TEST(StackConfigTest, FamiliesAreToldApart) {
+  const struct {
+    const char* config;
+    std::optional<StackFamily> family;
+  } cases[] = {
+      {R"({"model_type": "lcsm-stack"})", StackFamily::kDescribed},
+      {R"({"model_type": "FlashSTU"})", StackFamily::kStu},
+      {R"({"num_eigh": 24})", StackFamily::kStu},
+      {R"({"layer": {"_name_": "h3"}})", StackFamily::kH3},
+      {R"({"model_type": "evo2"})", StackFamily::kStripedHyena},
+      {R"({"attn_layer_idxs": [1], "hidden_size": 8})",
+       StackFamily::kStripedHyena},
+      {R"({"model_type": "hyenadna", "num_eigh": 24})", std::nullopt},
+      {R"({"model_type": 7})", std::nullopt},
+      {"{}", std::nullopt},
+  };
+  for (const auto& one : cases) {
+    const auto json = ConfigJson::Parse(one.config, "config.json");
+    ASSERT_TRUE(json.ok()) << json.status().message();
+    EXPECT_EQ(StackFamilyOf(*json), one.family) << one.config;
+  }
+}
+
+TEST(StackConfigTest, WrappersComeOffNames) {
+  EXPECT_EQ(StackTensorName(StackFamily::kStu, "module._orig_mod.norm.weight"),
+            "norm.weight");
+  EXPECT_EQ(StackTensorName(StackFamily::kH3, "model.backbone.ln_f.weight"),
+            "backbone.ln_f.weight");
+  EXPECT_EQ(StackTensorName(StackFamily::kStripedHyena, "backbone.norm.scale"),
+            "backbone.norm.scale");
+  EXPECT_EQ(StackTensorName(StackFamily::kDescribed, "model.x"), "model.x");
 }
 
 TEST(ConvertTest, LightningFolder) {

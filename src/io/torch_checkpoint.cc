@@ -224,6 +224,11 @@ Status TorchCheckpoint::LoadStateDict(const Pickle& pickle,
 
 Status TorchCheckpoint::LoadValue(const Pickle& pickle, const PickleNode& value,
                                   const std::string& key) {
+  // What a module keeps besides its tensors, in whatever form it likes.
+  if (key.ends_with("_extra_state")) {
+    other_keys_.push_back(key);
+    return OkStatus();
+  }
   switch (value.kind) {
     case Kind::kNone:
     case Kind::kBool:

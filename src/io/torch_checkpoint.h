@@ -69,8 +69,8 @@ class TorchCheckpoint {
 
   // In the order of the state dict.
   const std::vector<Tensor>& tensors() const { return tensors_; }
-  // Keys of the state dict whose values are no tensors (numbers, strings,
-  // None).
+  // Keys of the state dict whose values are no tensors: numbers, strings, None,
+  // and whatever ends with _extra_state.
   const std::vector<std::string>& other_keys() const { return other_keys_; }
   // True if the tensors came from the entry `state_dict`.
   bool from_lightning() const { return from_lightning_; }

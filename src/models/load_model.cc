@@ -23,12 +23,12 @@ bool Exists(const std::filesystem::path& path) {
   return std::filesystem::exists(path, error);
 }
 
-// A folder as published by HyenaDNA's authors, not yet converted.
+// A folder as frameworks leave it, not yet converted.
 bool HoldsOnlyCheckpoint(const std::filesystem::path& folder) {
   return !Exists(folder / "model.safetensors") &&
          !Exists(folder / "model.safetensors.index.json") &&
          (Exists(folder / "weights.ckpt") ||
-          Exists(folder / "pytorch_model.bin"));
+          Exists(folder / "pytorch_model.bin") || Exists(folder / "model.pt"));
 }
 
 std::string LastComponent(const std::filesystem::path& folder) {
@@ -37,10 +37,18 @@ std::string LastComponent(const std::filesystem::path& folder) {
   return (error ? folder : whole).filename().string();
 }
 
+Status NotConverted(const std::filesystem::path& folder) {
+  return InvalidInput(fmt::format(
+      "{} holds a PyTorch checkpoint, which must be converted first: lcsm "
+      "convert {} --output DIR",
+      folder.string(), folder.string()));
+}
+
 // A model that is run as a stack of steps.
 StatusOr<std::shared_ptr<const Model>> LoadStack(
     const std::filesystem::path& folder, const io::ConfigJson& json,
     StackTranslator translate, WeightFormat format) {
+  if (HoldsOnlyCheckpoint(folder)) return NotConverted(folder);
   LCSM_ASSIGN_OR_RETURN(std::shared_ptr<const io::WeightSet> file,
                         io::WeightSet::Open(folder));
   LCSM_ASSIGN_OR_RETURN(StackDescription description,
@@ -82,12 +90,7 @@ StatusOr<std::shared_ptr<const Model>> LoadModel(
     return LoadStack(folder, json, translate, format);
   }
   LCSM_ASSIGN_OR_RETURN(const HyenaConfig config, ParseHyenaConfig(json));
-  if (HoldsOnlyCheckpoint(folder)) {
-    return InvalidInput(fmt::format(
-        "{} holds a PyTorch checkpoint, which must be converted first: lcsm "
-        "convert {} --output DIR",
-        folder.string(), folder.string()));
-  }
+  if (HoldsOnlyCheckpoint(folder)) return NotConverted(folder);
   LCSM_ASSIGN_OR_RETURN(std::shared_ptr<const io::WeightSet> file,
                         io::WeightSet::Open(folder));
   LCSM_ASSIGN_OR_RETURN(std::unique_ptr<TensorSource> source,

@@ -6,6 +6,7 @@ import struct
 import unittest
 
 import harness
+import torch_file
 from harness import CliTest, golden, read_npy, read_safetensors
 
 GOLDEN = ("hyenadna-tiny-1k-hf", "hyenadna-tiny-1k-ckpt", "hyena-order3-ckpt")
@@ -132,6 +133,57 @@ class Convert(CliTest):
             config = json.load(file)
         self.assertEqual(config["filter_shift"], 0.125)
         self.assertIn("fastest", config["filter_layout"])
+
+
+class ConvertStacks(CliTest):
+    """Published stacks as torch files, and descriptions of one's own."""
+    NAMES = ("stripedhyena1-evo", "stripedhyena2", "stripedhyena2-bf16", "stu-approx", "h3", "stack-mixed")
+
+    def checkpoint(self, name, **kwargs):
+        header, data = read_safetensors(golden(name + "/model.safetensors"))
+        torch_file.write(self.path(name + ".pt"), header, data, **kwargs)
+        return ["convert", self.path(name + ".pt"), "--config", golden(name + "/config.json"), "--output", self.path(name)]
+
+    def test_converted_ones_write_the_tokens_of_the_original(self):
+        for name in self.NAMES:
+            with self.subTest(name=name):
+                own = name == "stack-mixed"
+                extra = {"blocks.0.projections._extra_state": torch_file.Call("_io.BytesIO", (b"fp8",)), "step": 7}
+                said = self.ok(*self.checkpoint(name, rename=lambda n: n if own else "module._orig_mod." + n,
+                                                others=extra)).stderr.decode()
+                self.assertNotIn("filter shift", said)
+                self.assertIn("left out blocks.0.projections._extra_state: not a tensor", said)
+                before, _ = read_safetensors(golden(name + "/model.safetensors"))
+                after, _ = read_safetensors(self.path(name + "/model.safetensors"))
+                self.assertEqual({n: (t["dtype"], t["shape"]) for n, t in after.items()},
+                                 {n: (t["dtype"], t["shape"]) for n, t in before.items()})
+                with open(golden(name + "/config.json")) as one, open(self.path(name + "/config.json")) as other:
+                    self.assertEqual(one.read(), other.read())
+                with open(golden(name + "/greedy.json")) as file:
+                    known = json.load(file)
+                done = self.ok("generate", "--model", self.path(name), "--temperature", 0, "--format", "tokens", "--quiet",
+                               "--prompt-tokens", self.write("ids", " ".join(map(str, known["prompt_tokens"]))),
+                               "--max-new-tokens", len(known["greedy_tokens"]))
+                self.assertEqual(list(map(int, done.stdout.split())), known["greedy_tokens"])
+
+    def test_a_tied_head_is_written_once(self):
+        said = self.ok(*self.checkpoint("stripedhyena2", tied=[("unembed.weight", "embedding_layer.weight")]))
+        self.assertIn("left out unembed.weight: tied to the embedding", said.stderr.decode())
+        self.assertNotIn("unembed.weight", read_safetensors(self.path("stripedhyena2/model.safetensors"))[0])
+
+    def test_what_cannot_be_is_one_sentence(self):
+        convert = self.checkpoint("stu-approx")
+        self.fails(1, *convert, "--filter-shift", 0.1, says="expected no filter shift and no filter layout")
+        header, data = read_safetensors(golden("stu-approx/model.safetensors"))
+        torch_file.write(self.path("twice.pt"), {**header, "module.norm.weight": header["norm.weight"]}, data)
+        self.fails(1, "convert", self.path("twice.pt"), "--config", golden("stu-approx/config.json"), "--output",
+                   self.path("twice"), says=["both mean \"norm.weight\"", "expected one of them"])
+        folder = self.path("unconverted")
+        os.makedirs(folder)
+        os.rename(self.path("stu-approx.pt"), os.path.join(folder, "model.pt"))
+        with open(golden("stu-approx/config.json")) as file:
+            self.write("unconverted/config.json", file.read())
+        self.fails(1, "inspect", "--model", folder, says=["must be converted first", "lcsm convert"])
 
 
 if __name__ == "__main__":
