@@ -9,6 +9,7 @@
 #include "hwy/foreach_target.h"  // Compiles this file once a target.
 // After foreach_target.
 #include "hwy/highway.h"
+#include "kernels/cpu/dense_sums-inl.h"
 #include "kernels/cpu/exp-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -17,8 +18,6 @@ namespace HWY_NAMESPACE {
 namespace {
 
 namespace hn = hwy::HWY_NAMESPACE;
-
-using FloatTag = hn::ScalableTag<float>;
 
 // Rows of keys whose scores are held at a time.
 constexpr size_t kRowBlock = 64;
@@ -120,7 +119,8 @@ HWY_NOINLINE void EluPlusOne(const float* x, float scale, size_t n, float* y) {
   });
 }
 
-// Products of q with kRows rows, each summed by lanes and then across.
+// Products of q with kRows rows, each summed by lanes and then across, in the
+// same order however many there are.
 template <size_t kRows>
 HWY_INLINE void Dots(const float* q, const float* keys, size_t key,
                      float* scores) {
@@ -138,11 +138,12 @@ HWY_INLINE void Dots(const float* q, const float* keys, size_t key,
       s3 = hn::MulAdd(a, hn::LoadU(d, at + 3 * key), s3);
     }
   }
-  scores[0] = hn::GetLane(hn::SumOfLanes(d, s0));
   if constexpr (kRows == 4) {
-    scores[1] = hn::GetLane(hn::SumOfLanes(d, s1));
-    scores[2] = hn::GetLane(hn::SumOfLanes(d, s2));
-    scores[3] = hn::GetLane(hn::SumOfLanes(d, s3));
+    StoreQuad(SumOfEach(s0, s1, s2, s3), scores);
+  } else {
+    float sums[4];
+    StoreQuad(SumOfEach(s0, s0, s0, s0), sums);
+    scores[0] = sums[0];
   }
   // What is left, less than a register.
   const hn::CappedTag<float, 1> one;
@@ -202,28 +203,53 @@ HWY_INLINE float Weights(size_t count, float max, float* scores) {
   return hn::GetLane(hn::SumOfLanes(d, sum));
 }
 
+// kVecs registers of Mix, at `values` and `y`: a weight is broadcast once for
+// all of them.
+template <size_t kVecs, class D>
+HWY_INLINE void MixVecs(D d, const float* weights, const float* values,
+                        size_t value, size_t count, float scale, float* y) {
+  const size_t lanes = hn::Lanes(d);
+  hn::Vec<D> even[kVecs], odd[kVecs];
+#pragma GCC unroll 4
+  for (size_t v = 0; v < kVecs; ++v) even[v] = odd[v] = hn::Zero(d);
+  size_t r = 0;
+  for (; r + 2 <= count; r += 2) {
+    const float* const at = values + r * value;
+    const auto first = hn::Set(d, weights[r]);
+    const auto second = hn::Set(d, weights[r + 1]);
+#pragma GCC unroll 4
+    for (size_t v = 0; v < kVecs; ++v) {
+      even[v] = hn::MulAdd(first, hn::LoadU(d, at + v * lanes), even[v]);
+      odd[v] = hn::MulAdd(second, hn::LoadU(d, at + value + v * lanes), odd[v]);
+    }
+  }
+#pragma GCC unroll 4
+  for (size_t v = 0; v < kVecs; ++v) {
+    if (r < count) {
+      even[v] =
+          hn::MulAdd(hn::Set(d, weights[r]),
+                     hn::LoadU(d, values + r * value + v * lanes), even[v]);
+    }
+    // What stands in y before the first row may be anything.
+    auto before = hn::Zero(d);
+    if (scale != 0) before = hn::LoadU(d, y + v * lanes);
+    hn::StoreU(hn::MulAdd(before, hn::Set(d, scale), hn::Add(even[v], odd[v])),
+               d, y + v * lanes);
+  }
+}
+
 // y <- scale y + sum_r weights[r] values[r], the sum by itself first: that
 // keeps errors from growing with the number of rows.
 HWY_INLINE void Mix(const float* weights, const float* values, size_t value,
                     size_t count, float scale, float* y) {
-  ForEach<float>(value, [=](auto d, size_t j) HWY_ATTR {
-    auto even = hn::Zero(d), odd = even;
-    size_t r = 0;
-    for (; r + 2 <= count; r += 2) {
-      const float* const at = values + r * value + j;
-      even = hn::MulAdd(hn::Set(d, weights[r]), hn::LoadU(d, at), even);
-      odd =
-          hn::MulAdd(hn::Set(d, weights[r + 1]), hn::LoadU(d, at + value), odd);
-    }
-    if (r < count) {
-      even = hn::MulAdd(hn::Set(d, weights[r]),
-                        hn::LoadU(d, values + r * value + j), even);
-    }
-    // What stands in y before the first row may be anything.
-    auto before = hn::Zero(d);
-    if (scale != 0) before = hn::LoadU(d, y + j);
-    hn::StoreU(hn::MulAdd(before, hn::Set(d, scale), hn::Add(even, odd)), d,
-               y + j);
+  const FloatTag d;
+  const size_t tile = 4 * hn::Lanes(d);
+  size_t j = 0;
+  for (; j + tile <= value; j += tile) {
+    MixVecs<4>(d, weights, values + j, value, count, scale, y + j);
+  }
+  ForEach<float>(value - j, [=](auto tag, size_t i) HWY_ATTR {
+    MixVecs<1>(tag, weights, values + j + i, value, count, scale, y + j + i);
   });
 }
 
