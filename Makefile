@@ -9,8 +9,8 @@ CTEST_FLAGS ?=
 FUZZ_SECONDS ?= 20
 CMAKE_FLAGS ?=
 LCSM = build/release/bin/lcsm
-# ccache where there is one: rebuilding after a checkout then takes seconds.
-CACHE = $(if $(shell command -v ccache),-DCMAKE_CXX_COMPILER_LAUNCHER=ccache,)
+# ccache where there is one: rebuilding after a checkout then takes seconds. It does not get on with precompiled headers.
+CACHE = $(if $(shell command -v ccache),-DCMAKE_CXX_COMPILER_LAUNCHER=ccache -DLCSM_PCH=OFF,)
 # What root builds in somebody else's checkout goes to its owner, also when a step fails: a later
 # `make` without sudo then works.
 OWNED = tools/as-owner.sh
@@ -22,7 +22,7 @@ BUILD = $(OWNED) cmake --build -j $(JOBS) --preset
 
 help:
 	@echo "make demo      install what is missing, build, and generate text from the model in the box"
-	@echo "make test      build with assertions and tests, and run all of them"
+	@echo "make test      build the same, and the tests, and run all of them"
 	@echo "make build     the lcsm command alone: $(LCSM)"
 	@echo "make install   to PREFIX ($(PREFIX)); DESTDIR is honoured"
 	@echo "make asan      unit and end-to-end tests under the address and undefined-behaviour sanitizers"
@@ -43,18 +43,18 @@ deps:
 build: deps
 	@$(CONFIGURE) release
 	@echo "== building lcsm (a few minutes the first time)"
-	@$(BUILD) release
+	@$(BUILD) release --target product
 
 demo: build
 	@tools/demo.sh $(LCSM)
 
 test:
 	@tools/install-deps.sh build test
-	@$(CONFIGURE) dev
+	@$(CONFIGURE) release -DLCSM_DEVELOPER=ON
 	@echo "== building lcsm and its tests (several minutes the first time)"
-	@$(BUILD) dev
+	@$(BUILD) release
 	@echo "== running all tests"
-	@$(OWNED) ctest --preset dev -j $(JOBS) $(CTEST_FLAGS)
+	@$(OWNED) ctest --preset release -j $(JOBS) $(CTEST_FLAGS)
 
 # DESTDIR reaches cmake through the environment.
 install: export DESTDIR := $(DESTDIR)
@@ -65,7 +65,7 @@ install: build
 # ASAN=unit leaves the end-to-end tests out, and so the command: half of the time goes to compiling it.
 ASAN ?= all
 asan:
-	@tools/install-deps.sh build test
+	@tools/install-deps.sh build test fuzz
 	@$(CONFIGURE) asan
 	@$(BUILD) asan $(if $(filter unit,$(ASAN)),--target unit_tests)
 	@$(OWNED) ctest --preset asan -j $(JOBS) -L '$(if $(filter unit,$(ASAN)),unit,unit|bench|cli)' $(CTEST_FLAGS)
@@ -78,10 +78,10 @@ tsan:
 	@GTEST_FILTER='-*/scalar:*/sse4:*/ssse3:Folders/GoldenTest.*:*PublishedParameterCounts' $(OWNED) ctest --preset tsan -L tsan $(CTEST_FLAGS)
 
 fuzz:
-	@tools/install-deps.sh build fuzz
-	@$(CONFIGURE) fuzz
-	@$(BUILD) fuzz --target fuzz/all
-	@$(OWNED) tools/run-fuzzers.sh build/fuzz $(FUZZ_SECONDS)
+	@tools/install-deps.sh build test fuzz
+	@$(CONFIGURE) asan
+	@$(BUILD) asan --target fuzz_tests
+	@$(OWNED) tools/run-fuzzers.sh build/asan $(FUZZ_SECONDS)
 
 FFTW_TARGETS ?= lcsm_cli rival_fftw rival_avtx kernels_test conv_test
 fftw:

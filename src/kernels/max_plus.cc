@@ -35,8 +35,14 @@ HWY_NOINLINE float Best(const float* x, const float* f, size_t count) {
     e = hn::Max(sum(i + 3 * lanes), e);
   }
   for (; i + lanes <= count; i += lanes) a = hn::Max(sum(i), a);
-  float most =
-      hn::GetLane(hn::MaxOfLanes(d, hn::Max(hn::Max(a, b), hn::Max(c, e))));
+  // Not MaxOfLanes: that of Highway 1.0.3's EMU128 begins at the lowest finite
+  // number, so that nothing would come out as something.
+  HWY_ALIGN float each[hn::MaxLanes(d)];
+  hn::Store(hn::Max(hn::Max(a, b), hn::Max(c, e)), d, each);
+  float most = kNone;
+  for (size_t lane = 0; lane < lanes; ++lane) {
+    most = std::max(most, each[lane]);
+  }
   for (; i < count; ++i) most = std::max(most, x[i] + f[i]);
   return most;
 }

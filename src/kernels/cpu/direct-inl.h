@@ -125,6 +125,7 @@ HWY_NOINLINE void DirectBlockedTile(const float* HWY_RESTRICT x,
                                     const float* HWY_RESTRICT taps,
                                     size_t num_taps, size_t n_in, size_t n_out,
                                     float* HWY_RESTRICT acc) {
+  if (n_in == 0 || n_out == 0) return;  // Their pointers may be null.
   const LaneTag d;
   const size_t step = hn::Lanes(d);
   // Eight rows: 8 sums, 4 inputs and 4 taps are 16 registers, all that AVX2
