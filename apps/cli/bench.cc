@@ -418,9 +418,6 @@ void AddModel(App& root, Commands& commands) {
       "  lcsm bench model --shape hyenadna-large-1m --at 1024,65536 --threads "
       "1");
   AddBenchSubject(*app, options->subject);
-  app->get_option("--shape")
-      ->description("instead of a model: a published shape with random weights")
-      ->excludes(app->get_option("--model"));
   app->add_option("--at", options->at, "positions")
       ->delimiter(',')
       ->check(WholeIn(0, UINT64_MAX))

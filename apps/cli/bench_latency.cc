@@ -119,7 +119,7 @@ Status Run(const Options& options) {
       SubjectName(options.subject, *model), options.length, pool.NumThreads(),
       std::min<size_t>(256, options.length));
   const Json json = {{"machine", bench::MachineJson()},
-                     {"model", model->info().name},
+                     {"model", SubjectName(options.subject, *model)},
                      {"length", options.length},
                      {"threads", pool.NumThreads()},
                      {"results", results}};

@@ -9,7 +9,8 @@ void AddBenchSubject(App& app, BenchSubject& subject) {
   app.add_option("--shape", subject.shape,
                  "instead of a model, random weights in a published shape, "
                  "e.g. hyenadna-large-1m")
-      ->type_name("NAME");
+      ->type_name("NAME")
+      ->excludes(app.get_option("--model"));
 }
 
 StatusOr<std::shared_ptr<const Model>> LoadBenchSubject(

@@ -26,6 +26,10 @@ class BenchBatch(CliTest):
         self.fails(1, "bench", "batch", "--model", self.dna_model, "--steps", 5000, says=["positions"])
         self.assertIn(b"Example", self.ok("bench", "batch", "--help").stdout)
 
+    def test_a_shape_or_a_model(self):
+        for part in ("batch", "latency", "model", "prefill"):
+            self.fails(2, "bench", part, "--shape", "hyenadna-large-1m", "--model", "kjv-bytes", says=["--shape", "--model"])
+
 
 if __name__ == "__main__":
     unittest.main()
