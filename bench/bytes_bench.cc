@@ -1,10 +1,12 @@
 #include "bench/bytes_bench.h"
 
 #include <algorithm>
+#include <memory>
 #include <utility>
 
 #include "base/thread_pool.h"
 #include "bench/mixer_bench.h"
+#include "bench/mixer_run.h"
 #include "bench/read_speed.h"
 
 namespace lcsm::bench {
@@ -12,6 +14,17 @@ namespace {
 
 // A larger one comes from memory just as well.
 constexpr size_t kLargestRead = size_t{1} << 30;
+
+Status Walk(const conv::Plan& plan, size_t passes, ThreadPool& pool) {
+  if (passes == 0) return OkStatus();
+  LCSM_ASSIGN_OR_RETURN(const std::unique_ptr<MixerRun> run,
+                        MixerRun::Create(plan, pool));
+  for (size_t pass = 0; pass < passes; ++pass) {
+    run->session().Reset();
+    for (size_t t = 0; t < plan.problem.length; ++t) run->OnePosition();
+  }
+  return OkStatus();
+}
 
 StatusOr<BytesRow> RunOne(const BytesCase& wanted, conv::Method method,
                           size_t batch, size_t length, ThreadPool& pool) {
@@ -40,6 +53,7 @@ StatusOr<BytesRow> RunOne(const BytesCase& wanted, conv::Method method,
   // Projections of 3 and 1, and an MLP of 4 there and back, read once a step.
   const double width = static_cast<double>(wanted.channels);
   row.weights = 12 * width * sizeof(float) / static_cast<double>(batch);
+  LCSM_RETURN_IF_ERROR(Walk(plan, wanted.passes, pool));
   if (!wanted.timed) return row;
   LCSM_ASSIGN_OR_RETURN(const MixerResult result, RunMixer(timed));
   row.ns = result.ns_per_token_channel;

@@ -23,6 +23,9 @@ struct BytesCase {
   double whole_run_seconds = 0.5;
   conv::PlanOptions plan;
   bool timed = true;  // Else counted only.
+  // Of all positions, neither checked nor timed: something to watch for a tool
+  // that counts what a cache fetches (bench/count_bytes.py).
+  size_t passes = 0;
 };
 
 // All a token and channel.
@@ -46,7 +49,7 @@ struct BytesRow {
   double Share() const { return ns.median > 0 ? least_ns / ns.median : 0; }
 };
 
-// Errors: what RunMixer and memory say; kCancelled.
+// Errors: what RunMixer, MixerRun and memory say; kCancelled.
 StatusOr<std::vector<BytesRow>> RunBytes(const BytesCase& wanted,
                                          const Proceed& proceed);
 

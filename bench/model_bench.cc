@@ -110,9 +110,11 @@ StatusOr<ModelResult> RunModel(const Model& model, const ModelCase& wanted,
                     furthest, wanted.steps, info.max_length));
   }
   const Stopwatch prepare;
-  LCSM_ASSIGN_OR_RETURN(
-      const std::shared_ptr<const PreparedModel> prepared,
-      model.Prepare({.horizon = horizon, .plan = wanted.plan}, pool, nullptr));
+  LCSM_ASSIGN_OR_RETURN(const std::shared_ptr<const PreparedModel> prepared,
+                        model.Prepare({.horizon = horizon,
+                                       .plan = wanted.plan,
+                                       .memory_limit = wanted.memory_limit},
+                                      pool, nullptr));
   result.prepare_seconds = prepare.Seconds();
   result.plan = prepared->plan().Print();
   result.step_bytes = info.step_bytes;

@@ -21,6 +21,7 @@ struct ModelCase {
                        // without mixers.
   size_t rounds = 3;
   conv::PlanOptions plan;
+  size_t memory_limit = 0;  // Of weights, filters and session; 0: none.
   // Reach positions with a made-up history (at once) instead of by prefill of
   // random tokens.
   bool synthetic_history = true;

@@ -15,6 +15,7 @@
 #include <string>
 #include <vector>
 
+#include "base/byte_text.h"
 #include "base/cpu_info.h"
 #include "base/thread_pool.h"
 #include "bench_batch.h"
@@ -352,6 +353,7 @@ int RunModelBench(const ModelOptions& options) {
   auto prepare = ToPrepareOptions(options.execution, 0);
   if (!prepare.ok()) return Fail(prepare.status());
   wanted.plan = prepare->plan;
+  wanted.memory_limit = prepare->memory_limit;
   // A prefill of more than this takes longer than the measurement; the cost of
   // a step does not depend on what the history holds.
   constexpr size_t kLongestPrefill = 4096;
@@ -372,7 +374,7 @@ int RunModelBench(const ModelOptions& options) {
       "{:>9} {:>9} {:>9} {:>9} {:>9} "
       "| {:>9} {:>9} | {:>9} {:>7}\n",
       name, result->plan, pool.NumThreads(), result->prepare_seconds,
-      HumanBytes(result->step_bytes), info.weight_format, result->floor_ms,
+      ByteText(result->step_bytes), info.weight_format, result->floor_ms,
       "position", "mean ms", "p50", "p99", "max", "no mixers", "p50",
       "mixers ms", "share");
   Json rows = Json::array();

@@ -60,7 +60,7 @@ Status Run(const Options& options) {
                      {"steps", options.wanted.steps},
                      {"repeats", options.wanted.repeats},
                      {"results", rows}};
-  return FilesThenTable({options.json_file, json, 1}, {}, table);
+  return TableThenFiles(table, {options.json_file, json}, {});
 }
 
 }  // namespace

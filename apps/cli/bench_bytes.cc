@@ -23,6 +23,7 @@ struct Options {
   std::vector<size_t> lengths = {1024, 4096, 16384, 65536};
   size_t channels = 64, mixers = 1;
   bool count_only = false;
+  size_t passes = 0;
   std::string svg_file, share_svg_file;
 };
 
@@ -144,6 +145,7 @@ Status Run(const Options& options) {
   wanted.repeats = options.study.repeats;
   wanted.plan = StudyPlan(options.study);
   wanted.timed = !options.count_only;
+  wanted.passes = options.passes;
   Progress bar("bytes", options.study.quiet);
   LCSM_ASSIGN_OR_RETURN(const std::vector<bench::BytesRow> rows,
                         bench::RunBytes(wanted, WithProgress(bar)));
@@ -199,6 +201,13 @@ void AddBenchBytes(App& bench, Commands& commands) {
       ->capture_default_str();
   app->add_flag("--count-only", options->count_only,
                 "count bytes, and time nothing");
+  app->add_option("--passes", options->passes,
+                  "with --count-only: run each case N times from beginning to "
+                  "end, for a simulated cache to watch (bench/count_bytes.py)")
+      ->needs(app->get_option("--count-only"))
+      ->type_name("N")
+      ->check(WholeIn(0, 1 << 20))
+      ->capture_default_str();
   AddStudyOptions(app, options->study);
   app->add_option("--svg", options->svg_file, "draw bytes into FILE")
       ->type_name("FILE");

@@ -63,7 +63,7 @@ Status Run(const Options& options) {
                      {"max_plus_ratio", tiled.ratio},
                      {"max_plus_error", tiled.error}};
   Say("{}; {}\n", contract.plan, noise.Report());
-  return FilesThenTable({options.json_file, json}, {}, table);
+  return TableThenFiles(table, {options.json_file, json}, {});
 }
 
 }  // namespace

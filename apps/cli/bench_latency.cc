@@ -127,7 +127,7 @@ Status Run(const Options& options) {
   if (!options.svg_file.empty()) {
     pictures.emplace_back(options.svg_file, bench::LogLogSvg(chart));
   }
-  return FilesThenTable({options.json_file, json, 1}, pictures, table);
+  return TableThenFiles(table, {options.json_file, json}, pictures);
 }
 
 }  // namespace

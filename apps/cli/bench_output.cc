@@ -9,7 +9,7 @@ namespace {
 Status WriteFiles(const JsonFile& json, const Pictures& pictures) {
   if (!json.name.empty()) {
     LCSM_RETURN_IF_ERROR(
-        io::WriteFileAtomically(json.name, json.json.dump(json.indent) + "\n"));
+        io::WriteFileAtomically(json.name, json.json.dump(2) + "\n"));
   }
   for (const auto& [file, svg] : pictures) {
     if (file.empty()) continue;
@@ -33,12 +33,6 @@ void AddJsonOption(App& app, std::string& file) {
 
 Json SpreadJson(const bench::Spread& spread) {
   return {{"median", spread.median}, {"min", spread.min}, {"max", spread.max}};
-}
-
-Status FilesThenTable(const JsonFile& json, const Pictures& pictures,
-                      const std::string& table) {
-  LCSM_RETURN_IF_ERROR(WriteFiles(json, pictures));
-  return PrintTable(table);
 }
 
 Status TableThenFiles(const std::string& table, const JsonFile& json,

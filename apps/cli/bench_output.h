@@ -23,15 +23,13 @@ Json SpreadJson(const bench::Spread& spread);
 struct JsonFile {
   std::string name;  // Empty: none is wanted.
   Json json;
-  int indent = 2;
 };
 // File names and what is to stand in them; empty names are left out.
 using Pictures = std::vector<std::pair<std::string, std::string>>;
 
-// Each file is written whole or not at all, and the first error ends it: a
-// table that comes after files is printed only if they are there.
-Status FilesThenTable(const JsonFile& json, const Pictures& pictures,
-                      const std::string& table);
+// In that order, so that a file that cannot be written does not take the
+// measurement with it. Each file is written whole or not at all; the first
+// error ends it.
 Status TableThenFiles(const std::string& table, const JsonFile& json,
                       const Pictures& pictures);
 

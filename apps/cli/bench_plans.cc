@@ -126,8 +126,8 @@ Status Run(const Options& options) {
     cases.push_back({length, tuned, result});
   }
   if (!options.quiet) Say("{}\n", noise.Report());
-  return FilesThenTable({options.json_file, ToJson(options, cases)}, {},
-                        Table(cases));
+  return TableThenFiles(Table(cases),
+                        {options.json_file, ToJson(options, cases)}, {});
 }
 
 }  // namespace

@@ -91,10 +91,10 @@ Status Run(const Options& options) {
                      {"threads", pool.NumThreads()},
                      {"matrices", matrices},
                      {"results", results}};
-  return FilesThenTable({options.json_file, json, 1}, {},
-                        table + "matrix products alone, " +
+  return TableThenFiles(table + "matrix products alone, " +
                             Count(pool.NumThreads(), "thread") + ":\n" +
-                            products);
+                            products,
+                        {options.json_file, json}, {});
 }
 
 }  // namespace

@@ -166,8 +166,8 @@ Status Run(const Options& options) {
   if (!options.svg_file.empty()) {
     pictures.emplace_back(options.svg_file, Svg(options, rows));
   }
-  return FilesThenTable({options.json_file, ToJson(options, rows)}, pictures,
-                        Table(rows));
+  return TableThenFiles(Table(rows), {options.json_file, ToJson(options, rows)},
+                        pictures);
 }
 
 }  // namespace

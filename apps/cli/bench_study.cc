@@ -84,7 +84,7 @@ Status FinishStudy(const StudyOptions& options, const bench::NoiseWatch& noise,
                 {"threads", options.threads},
                 {"repeats", options.repeats}};
   whole.update(json);
-  return FilesThenTable({options.json_file, std::move(whole)}, pictures, table);
+  return TableThenFiles(table, {options.json_file, std::move(whole)}, pictures);
 }
 
 }  // namespace lcsm::cli

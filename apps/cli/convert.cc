@@ -7,6 +7,7 @@
 #include <optional>
 #include <string>
 
+#include "base/byte_text.h"
 #include "command.h"
 #include "io/convert.h"
 #include "model_options.h"
@@ -32,7 +33,7 @@ constexpr size_t kDroppedShown = 5;
 std::string Tell(const io::ConvertReport& report, const std::string& output) {
   std::string text = fmt::format(
       "{}: {} ({}) written to {}\n", report.weights.string(),
-      Count(report.kept.size(), "tensor"), HumanBytes(report.bytes), output);
+      Count(report.kept.size(), "tensor"), ByteText(report.bytes), output);
   if (!report.is_stack) {
     text += fmt::format("filter shift {:g}, filter layout {}\n",
                         report.filter_shift,

@@ -7,6 +7,7 @@
 #include <memory>
 #include <vector>
 
+#include "base/byte_text.h"
 #include "base/thread_pool.h"
 #include "conv/planner.h"
 #include "conv/tuning.h"
@@ -98,7 +99,7 @@ StatusOr<std::string> DryRun(const Model& model, const PrepareOptions& prepare,
     text += fmt::format(
         "samples: {} side by side, {} more; times are those of one after "
         "another\n",
-        at_once, HumanBytes(at_once * SampleBytes(memory)));
+        at_once, ByteText(at_once * SampleBytes(memory)));
   }
   LCSM_ASSIGN_OR_RETURN(const double blocks, BlocksSeconds(model, prepare));
   const size_t steps = std::min(prepare.steps, prepare.horizon);

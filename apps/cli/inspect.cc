@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/byte_text.h"
 #include "base/cpu_info.h"
 #include "command.h"
 #include "io/safetensors.h"
@@ -94,11 +95,11 @@ std::string ToText(const Report& report) {
        info.eos_id < 0 ? "none" : fmt::format("id {}", info.eos_id)},
       {"tokenizer", report.tokenizer},
       {"read by each step",
-       fmt::format("{} of matrices, {}", HumanBytes(info.step_bytes),
+       fmt::format("{} of matrices, {}", ByteText(info.step_bytes),
                    info.weight_format)},
-      {"tensors", fmt::format("{}, {} ({} of files)", report.tensors,
-                              HumanBytes(report.tensor_bytes),
-                              HumanBytes(report.file_bytes))},
+      {"tensors",
+       fmt::format("{}, {} ({} of files)", report.tensors,
+                   ByteText(report.tensor_bytes), ByteText(report.file_bytes))},
   };
   std::string text = Table(report.folder, rows);
   if (!info.details.empty()) text += "\n" + Table("details", info.details);

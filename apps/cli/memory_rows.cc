@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "base/byte_text.h"
 #include "model_options.h"
 
 namespace lcsm::cli {
@@ -13,7 +14,7 @@ Rows MemoryRows(const ModelMemory& memory) {
   Rows rows;
   const auto add = [&rows](const char* label, size_t bytes) {
     rows.emplace_back(
-        label, fmt::format("{:>10}  {:>15} bytes", HumanBytes(bytes), bytes));
+        label, fmt::format("{:>10}  {:>15} bytes", ByteText(bytes), bytes));
   };
   add("weights", memory.weights);
   add("all taps, until spectra are made", convolution.making);

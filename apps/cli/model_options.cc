@@ -248,16 +248,4 @@ std::string Count(size_t n, const char* singular) {
   return fmt::format("{} {}{}", Digits(n), singular, n == 1 ? "" : "s");
 }
 
-std::string HumanBytes(size_t bytes) {
-  const char* const units[] = {"B", "KiB", "MiB", "GiB", "TiB"};
-  double value = static_cast<double>(bytes);
-  size_t unit = 0;
-  while (value >= 1024 && unit + 1 < std::size(units)) {
-    value /= 1024;
-    ++unit;
-  }
-  return unit == 0 ? fmt::format("{} B", bytes)
-                   : fmt::format("{:.1f} {}", value, units[unit]);
-}
-
 }  // namespace lcsm::cli

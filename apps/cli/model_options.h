@@ -66,6 +66,5 @@ Check FiniteIn(double lo, double hi, const char* description);
 std::string Digits(size_t n);
 // "1 token", "2 tokens".
 std::string Count(size_t n, const char* singular);
-std::string HumanBytes(size_t bytes);  // "16.4 MiB"
 
 }  // namespace lcsm::cli

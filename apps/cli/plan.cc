@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
+#include "base/byte_text.h"
 #include "base/cpu_info.h"
 #include "base/thread_pool.h"
 #include "bench/machine.h"
@@ -208,9 +209,9 @@ std::string ToText(const Made& made, const bench::PlanReport& report) {
   text += fmt::format(
       "\nmemory: {} (taps {}, spectra {}, histories {}, kept blocks {}, "
       "scratch {})\n",
-      HumanBytes(bytes.Total()), HumanBytes(bytes.taps),
-      HumanBytes(bytes.spectra), HumanBytes(bytes.histories),
-      HumanBytes(bytes.blocks), HumanBytes(bytes.scratch));
+      ByteText(bytes.Total()), ByteText(bytes.taps), ByteText(bytes.spectra),
+      ByteText(bytes.histories), ByteText(bytes.blocks),
+      ByteText(bytes.scratch));
   if (!made.schedule.empty()) {
     text += "\nThe table is of group 0.\n\n" + made.schedule;
   }

@@ -9,6 +9,7 @@
 #include <cmath>
 #include <limits>
 
+#include "base/byte_text.h"
 #include "conv/filter_bank.h"
 #include "conv/hybrid.h"
 #include "conv/layout.h"
@@ -258,18 +259,12 @@ Status CheckMemory(const Plan& plan, const PlanOptions& options) {
   if (options.memory_limit == 0 || bytes.Total() <= options.memory_limit) {
     return OkStatus();
   }
-  constexpr double kGiB = 0x1p30;
   return InvalidInput(fmt::format(
-      "the plan '{}' for {} positions takes {:.2f} GiB (taps {:.2f}, spectra "
-      "{:.2f}, histories {:.2f}, kept blocks {:.2f}), and the memory limit "
-      "leaves {:.2f} GiB for it",
-      plan.Print(), plan.problem.length,
-      static_cast<double>(bytes.Total()) / kGiB,
-      static_cast<double>(bytes.taps) / kGiB,
-      static_cast<double>(bytes.spectra) / kGiB,
-      static_cast<double>(bytes.histories) / kGiB,
-      static_cast<double>(bytes.blocks) / kGiB,
-      static_cast<double>(options.memory_limit) / kGiB));
+      "the plan '{}' for {} positions takes {} (taps {}, spectra {}, histories "
+      "{}, kept blocks {}), and the memory limit leaves {} for it",
+      plan.Print(), plan.problem.length, ByteText(bytes.Total()),
+      ByteText(bytes.taps), ByteText(bytes.spectra), ByteText(bytes.histories),
+      ByteText(bytes.blocks), ByteText(options.memory_limit)));
 }
 
 StatusOr<Plan> PlanOf(const Problem& problem, const PlanOptions& options) {

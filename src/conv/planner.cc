@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <map>
 
+#include "base/byte_text.h"
 #include "conv/filter_bank.h"
 #include "conv/layout.h"
 #include "conv/level_op.h"
@@ -243,10 +244,9 @@ class Planner {
 
   Status MemoryError(size_t smallest) const {
     return InvalidInput(fmt::format(
-        "the convolutions of {} positions take at least {:.2f} GiB (taps, "
-        "spectra and one session), and the memory limit leaves {:.2f} GiB",
-        problem_.length, static_cast<double>(smallest) / 0x1p30,
-        static_cast<double>(options_.memory_limit) / 0x1p30));
+        "the convolutions of {} positions take at least {} (taps, spectra and "
+        "one session), and the memory limit leaves {}",
+        problem_.length, ByteText(smallest), ByteText(options_.memory_limit)));
   }
 
   const Problem& problem_;

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "base/byte_text.h"
 #include "conv/fused_op.h"
 #include "conv/layout.h"
 #include "conv/tile_costs.h"
@@ -95,11 +96,10 @@ StatusOr<Plan> MakeRelaxedPlan(const Problem& problem, PlanOptions options) {
   LCSM_RETURN_IF_ERROR(CheckRelaxed(plan));
   if (limit != 0 && RelaxedBytes(plan, options.threads) > limit) {
     return InvalidInput(fmt::format(
-        "the relaxed convolution by '{}' of {} positions takes {:.2f} GiB, and "
-        "the memory limit leaves {:.2f} GiB for it",
+        "the relaxed convolution by '{}' of {} positions takes {}, and the "
+        "memory limit leaves {} for it",
         plan.Print(), problem.length,
-        static_cast<double>(RelaxedBytes(plan, options.threads)) / 0x1p30,
-        static_cast<double>(limit) / 0x1p30));
+        ByteText(RelaxedBytes(plan, options.threads)), ByteText(limit)));
   }
   return plan;
 }

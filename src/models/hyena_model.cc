@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/byte_text.h"
 #include "models/hyena_filter.h"
 #include "models/hyena_state.h"
 
@@ -114,10 +115,9 @@ StatusOr<conv::Plan> HyenaModel::MakePlan(const PrepareOptions& options,
                           PrefillBytes(extent, plan.threads);
     if (others >= options.memory_limit) {
       return InvalidInput(fmt::format(
-          "{}: weights and activations alone take {:.2f} GiB, and the memory "
-          "limit is {:.2f} GiB",
-          info_.name, static_cast<double>(others) / 0x1p30,
-          static_cast<double>(options.memory_limit) / 0x1p30));
+          "{}: weights and activations alone take {}, and the memory "
+          "limit is {}",
+          info_.name, ByteText(others), ByteText(options.memory_limit)));
     }
     plan.memory_limit = options.memory_limit - others;
   }

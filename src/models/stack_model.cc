@@ -1,4 +1,5 @@
 #include "models/stack_model.h"
+#include "base/byte_text.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -163,10 +164,9 @@ StatusOr<StackModel::Extent> StackModel::GetExtent(
                           StackState::Bytes(*weights_, mixers.horizon);
     if (others >= options.memory_limit) {
       return InvalidInput(fmt::format(
-          "{}: weights and activations alone take {:.2f} GiB, and the memory "
-          "limit is {:.2f} GiB",
-          info_.name, static_cast<double>(others) / 0x1p30,
-          static_cast<double>(options.memory_limit) / 0x1p30));
+          "{}: weights and activations alone take {}, and the memory "
+          "limit is {}",
+          info_.name, ByteText(others), ByteText(options.memory_limit)));
     }
     mixers.plan.memory_limit = options.memory_limit - others;
   }

@@ -26,6 +26,11 @@ class BenchBatch(CliTest):
         self.fails(1, "bench", "batch", "--model", self.dna_model, "--steps", 5000, says=["positions"])
         self.assertIn(b"Example", self.ok("bench", "batch", "--help").stdout)
 
+    def test_memory_limits_hold(self):
+        for part, where in (("model", ("--at", 64)), ("latency", ("--length", 64)), ("prefill", ("--lengths", 64))):
+            with self.subTest(part=part):
+                self.fails(1, "bench", part, "--model", self.dna_model, *where, "--memory-limit", "4K", says=["4.0 KiB"])
+
     def test_a_shape_or_a_model(self):
         for part in ("batch", "latency", "model", "prefill"):
             self.fails(2, "bench", part, "--shape", "hyenadna-large-1m", "--model", "kjv-bytes", says=["--shape", "--model"])

@@ -72,6 +72,14 @@ class BenchStudies(CliTest):
             self.assertLess(rows[method, 131072], 1.3 * rows[method, 65536])
             self.assertLess(100 * rows[method, 131072], rows["lazy", 131072])
 
+    def test_bytes_passes(self):
+        """What a cache's simulator watches: the same counts, by a process that does as many runs as asked."""
+        base = ("bench", "bytes", "--count-only", "--channels", 20, "--lengths", "300", "--batches", 2, "--json", "b.json")
+        self.ok(*base)
+        counted = self.read("b.json")["results"]
+        self.ok(*base, "--passes", 2)
+        self.assertEqual(self.read("b.json")["results"], counted)
+
     def test_links(self):
         text = self.ok(*LINKS, "--json", "l.json", "--svg", "l.svg").stdout.decode()
         self.assertIn("one by one", text)
@@ -106,7 +114,7 @@ class BenchStudies(CliTest):
         for args in (["mixers", "--mixers", "hyna"], ["mixers", "--lengths", "1"], ["mixers", "--modes", "16"],
                      ["mixers", "--modes", "16,8"], ["mixers", "--no-states", "--states-svg", "x.svg"],
                      ["mixers", "--width", "0"], ["bytes", "--methods", "gardner"], ["bytes", "--batches", "0"],
-                     ["bytes", "--count-only", "--share-svg", "x.svg"], ["links", "--links", "sideways"],
+                     ["bytes", "--count-only", "--share-svg", "x.svg"], ["bytes", "--passes", "1"], ["links", "--links", "sideways"],
                      ["links", "--layers", "1"], ["links", "--length", "3"], ["links", "--threads", "0"]):
             with self.subTest(args=args):
                 self.fails(2, "bench", *args)
@@ -114,7 +122,14 @@ class BenchStudies(CliTest):
             self.assertIn(b"Example", self.ok("bench", name, "--help").stdout)
 
     def test_a_picture_that_cannot_be_written(self):
-        self.fails(1, *LINKS, "--quiet", "--links", "output", "--svg", "no/such/folder/l.svg", says=["l.svg"])
+        """It does not take the measurement with it."""
+        before = self.listing()
+        done = self.run_lcsm(*LINKS, "--quiet", "--links", "output", "--svg", "no/such/folder/l.svg")
+        self.assertEqual(done.returncode, 1)
+        self.assertIn(b"output", done.stdout)
+        self.assertIn(b"l.svg", done.stderr)
+        self.assertEqual(done.stderr.count(b"\n"), 1)
+        self.assertEqual(self.listing(), before)
 
 
 if __name__ == "__main__":

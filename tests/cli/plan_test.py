@@ -92,7 +92,7 @@ class Generate(CliTest):
 
     def test_a_run_that_cannot_fit_is_refused_with_the_numbers(self):
         text = self.fails(1, *self.args, "--memory-limit", "9M")
-        self.assertRegex(text, r"GiB.*GiB")
+        self.assertRegex(text, r"iB.*iB")
 
 
 if __name__ == "__main__":

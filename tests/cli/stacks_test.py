@@ -118,7 +118,7 @@ class Stacks(CliTest):
             with self.subTest(name=name):
                 for command in (run, [*run, "--dry-run"], ["plan", "--model", folder]):
                     text = self.fails(1, *command, "--memory-limit", "20M", says=[mixer, "the memory limit"])
-                    self.assertRegex(text, r"GiB.*GiB")
+                    self.assertRegex(text, r"iB.*iB")
 
     def test_long_prompts_go_through_matrices_of_their_own(self):
         folder = self.copy_model(golden("stack-mixed"))

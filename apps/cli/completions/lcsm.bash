@@ -99,7 +99,7 @@ _lcsm() {
           --help" -- "$cur")) ;;
         mixers) COMPREPLY=($(compgen -W "--mixers --lengths --layers --width --modes --no-states --threads --repeats
           --quiet --json --svg --memory-svg --states-svg --help" -- "$cur")) ;;
-        bytes) COMPREPLY=($(compgen -W "--methods --batches --lengths --channels --mixers --count-only --threads --repeats
+        bytes) COMPREPLY=($(compgen -W "--methods --batches --lengths --channels --mixers --count-only --passes --threads --repeats
           --quiet --json --svg --share-svg --help" -- "$cur")) ;;
         links) COMPREPLY=($(compgen -W "--links --layers --width --length --threads --repeats --quiet --json --svg
           --help" -- "$cur")) ;;
