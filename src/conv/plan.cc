@@ -74,6 +74,13 @@ Status CheckLevel(size_t index, const Level& level) {
                     "fft-fused can",
                     DescribeLevel(index, level)));
   }
+  if (level.remade &&
+      (level.serves == Serves::kDistant || level.tau != Tau::kFftFused)) {
+    return InvalidInput(
+        fmt::format("{}: spectra are remade for fft-fused levels that are not "
+                    "deferred, and for no others",
+                    DescribeLevel(index, level)));
+  }
   return OkStatus();
 }
 

@@ -125,6 +125,9 @@ TEST(TilingTest, ImpossiblePlansAreRefusedWithASentence) {
            {"1x8 direct, 8 neighbours direct, 8 distant direct",
             "only fft-fused can"},
            {"1x8 direct, 8 neighbours direct", "nobody serves"},
+           {"1x512 direct, 512 neighbours direct, 512 distant fft-fused remade",
+            "for no others"},
+           {"1x2 direct remade, 2 direct", "for no others"},
            {"1x99999999999999999 direct, 99999999999999999 direct",
             "out of range"}}) {
     const auto levels = ParseLevels(text, "plan.txt");
