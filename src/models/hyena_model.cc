@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "base/byte_text.h"
 #include "models/hyena_filter.h"
 #include "models/hyena_state.h"
 
@@ -113,13 +112,8 @@ StatusOr<conv::Plan> HyenaModel::MakePlan(const PrepareOptions& options,
                           weights_->PositionBytes(extent.horizon) +
                           ActivationBytes(extent, plan.threads) +
                           PrefillBytes(extent, plan.threads);
-    if (others >= options.memory_limit) {
-      return InvalidInput(fmt::format(
-          "{}: weights and activations alone take {}, and the memory "
-          "limit is {}",
-          info_.name, ByteText(others), ByteText(options.memory_limit)));
-    }
-    plan.memory_limit = options.memory_limit - others;
+    LCSM_ASSIGN_OR_RETURN(plan.memory_limit, LeftForPlan(info_.name, others,
+                                                         options.memory_limit));
   }
   if (extent.steps == 0) {
     conv::Plan none;

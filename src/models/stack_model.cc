@@ -1,5 +1,4 @@
 #include "models/stack_model.h"
-#include "base/byte_text.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -162,13 +161,9 @@ StatusOr<StackModel::Extent> StackModel::GetExtent(
   if (options.memory_limit != 0) {
     const size_t others = weights_->bytes() + extent.panel_bytes +
                           StackState::Bytes(*weights_, mixers.horizon);
-    if (others >= options.memory_limit) {
-      return InvalidInput(fmt::format(
-          "{}: weights and activations alone take {}, and the memory "
-          "limit is {}",
-          info_.name, ByteText(others), ByteText(options.memory_limit)));
-    }
-    mixers.plan.memory_limit = options.memory_limit - others;
+    LCSM_ASSIGN_OR_RETURN(
+        mixers.plan.memory_limit,
+        LeftForPlan(info_.name, others, options.memory_limit));
   }
   return extent;
 }

@@ -1,7 +1,11 @@
 #include "runtime/model.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <utility>
+
+#include "base/byte_text.h"
 
 namespace lcsm {
 namespace {
@@ -34,6 +38,14 @@ class Forks : public BatchState {
 };
 
 }  // namespace
+
+StatusOr<size_t> LeftForPlan(const std::string& model, size_t others,
+                             size_t limit) {
+  if (others < limit) return limit - others;
+  return InvalidInput(fmt::format(
+      "{}: weights and activations alone take {}, and the memory limit is {}",
+      model, ByteText(others), ByteText(limit)));
+}
 
 StatusOr<std::unique_ptr<BatchState>> ModelState::Spread(size_t rows) const {
   std::vector<std::unique_ptr<ModelState>> forks;

@@ -83,6 +83,11 @@ struct ModelMemory {
   }
 };
 
+// What a memory limit, not 0, leaves to the plan beside `others`, which is all
+// else. Errors: nothing, with the numbers.
+StatusOr<size_t> LeftForPlan(const std::string& model, size_t others,
+                             size_t limit);
+
 // Wall seconds spent by a state since it was made or reset.
 struct StepTimes {
   double mixers = 0;  // Long convolutions only: red cells and tiles.
