@@ -110,6 +110,12 @@ void SortByWidth(std::vector<Item>& items) {
                    });
 }
 
+void DropOthers(const TorchCheckpoint& checkpoint, ConvertReport* report) {
+  for (const std::string& key : checkpoint.other_keys()) {
+    report->dropped.push_back({key, "not a tensor"});
+  }
+}
+
 // Of a model that runs as a stack: all tensors, but for a head that is the
 // embedding.
 StatusOr<std::vector<Item>> PlanStackItems(const TorchCheckpoint& checkpoint,
@@ -117,9 +123,7 @@ StatusOr<std::vector<Item>> PlanStackItems(const TorchCheckpoint& checkpoint,
                                            StackFamily family,
                                            ConvertReport* report) {
   const auto& tensors = checkpoint.tensors();
-  for (const std::string& key : checkpoint.other_keys()) {
-    report->dropped.push_back({key, "not a tensor"});
-  }
+  DropOthers(checkpoint, report);
   std::map<std::string, size_t> index;
   std::vector<std::string> names;
   for (size_t i = 0; i < tensors.size(); ++i) {
@@ -166,9 +170,7 @@ StatusOr<std::vector<Item>> PlanItems(const TorchCheckpoint& checkpoint,
   for (const auto& tensor : tensors) keys.push_back(tensor.name);
   LCSM_ASSIGN_OR_RETURN(KeyPlan plan, CanonicalHyenaKeys(keys, file));
   report->dropped = std::move(plan.dropped);
-  for (const std::string& key : checkpoint.other_keys()) {
-    report->dropped.push_back({key, "not a tensor"});
-  }
+  DropOthers(checkpoint, report);
   const auto embedding = std::find_if(
       plan.kept.begin(), plan.kept.end(), [](const KeyPlan::Kept& k) {
         return k.name == "backbone.embeddings.word_embeddings.weight";
