@@ -14,14 +14,13 @@ import re
 import subprocess
 import tempfile
 
-LINE = 64
-
 
 def fetched(arguments, case, passes):
     """Lines fetched into the last level by a whole process."""
     with tempfile.TemporaryDirectory() as scratch:
         command = ["valgrind", "--tool=cachegrind", "--cache-sim=yes", f"--LL={arguments.cache}", f"--D1={arguments.first}",
                    f"--cachegrind-out-file={scratch}/out", arguments.lcsm, *case, "--passes", str(passes)]
+        # valgrind knows no AVX-512.
         done = subprocess.run(command, capture_output=True, text=True, env=dict(os.environ, LCSM_SIMD="avx2"), check=False)
     if done.returncode != 0:
         raise SystemExit(f"count_bytes: {' '.join(command)} failed:\n{done.stderr}")
@@ -39,6 +38,7 @@ def main():
     parser.add_argument("--cache", default="262144,16,64", help="bytes, ways, line of the simulated last level")
     parser.add_argument("--first", default="32768,8,64", help="the same of the first level")
     arguments = parser.parse_args()
+    line = int(arguments.cache.split(",")[2])
     print(f"bytes a token and channel; {arguments.channels} channels, a cache of {arguments.cache}")
     print(f"{'method':>8} {'batch':>5} {'length':>7} {'counted':>9} {'fetched':>9} {'ratio':>6} {'set KiB':>8}")
     for method in arguments.methods.split(","):
@@ -51,11 +51,11 @@ def main():
                     subprocess.run([arguments.lcsm, *case, "--json", answer], check=True, stdout=subprocess.DEVNULL)
                     with open(answer, encoding="utf-8") as file:
                         row = json.load(file)["results"][0]
-                lines = (fetched(arguments, case, 3) - fetched(arguments, case, 1)) / 2
                 cells = int(batch) * int(length) * int(arguments.channels)
                 counted = row["bytes"] - row["output_bytes"] / 2
-                print(f"{method:>8} {batch:>5} {length:>7} {counted:9.1f} {lines * LINE / cells:9.1f} "
-                      f"{lines * LINE / cells / counted:6.2f} {row['working_set_bytes'] / 1024:8.0f}", flush=True)
+                moved = (fetched(arguments, case, 3) - fetched(arguments, case, 1)) / 2 * line / cells
+                print(f"{method:>8} {batch:>5} {length:>7} {counted:9.1f} {moved:9.1f} {moved / counted:6.2f} "
+                      f"{row['working_set_bytes'] / 1024:8.0f}", flush=True)
 
 
 if __name__ == "__main__":
