@@ -19,6 +19,15 @@ class Stacks(CliTest):
     def ids(self, values):
         return self.write("ids", " ".join(map(str, values)))
 
+    def configured(self, name, **fields):
+        """A copy of a golden model whose config says something else."""
+        folder = self.copy_model(golden(name), name)
+        with open(golden(name + "/config.json")) as file:
+            config = json.load(file)
+        with open(os.path.join(folder, "config.json"), "w") as file:
+            json.dump({**config, **fields}, file)
+        return folder
+
     def test_logits_and_greedy_continuations(self):
         for name in FOLDERS:
             header, data = read_safetensors(golden(name + "/reference.safetensors"))
@@ -107,12 +116,7 @@ class Stacks(CliTest):
 
     def test_states_of_all_mixers_count_against_the_memory_limit(self):
         for name, mixer in (("stack-relaxed", "relaxed convolution"), ("stack-mixed", "softmax attention")):
-            folder = self.copy_model(golden(name), name)
-            with open(golden(name + "/config.json")) as file:
-                config = json.load(file)
-            config["max_length"] = 1 << 20
-            with open(os.path.join(folder, "config.json"), "w") as file:
-                json.dump(config, file)
+            folder = self.configured(name, max_length=1 << 20)
             run = ["generate", "--model", folder, "--prompt-tokens", self.ids([1, 2, 3]), "--max-new-tokens", 1 << 19,
                    "--format", "tokens", "--quiet"]
             with self.subTest(name=name):
@@ -121,12 +125,7 @@ class Stacks(CliTest):
                     self.assertRegex(text, r"iB.*iB")
 
     def test_long_prompts_go_through_matrices_of_their_own(self):
-        folder = self.copy_model(golden("stack-mixed"))
-        with open(golden("stack-mixed/config.json")) as file:
-            config = json.load(file)
-        config["max_length"] = 1000
-        with open(os.path.join(folder, "config.json"), "w") as file:
-            json.dump(config, file)
+        folder = self.configured("stack-mixed", max_length=1000)
         ids = [(t * t + t // 7) % 18 for t in range(400)]
         run = ["generate", "--model", folder, "--temperature", 0, "--max-new-tokens", 20, "--format", "tokens", "--quiet"]
         text = self.ok(*run, "--prompt-tokens", self.ids(ids), "--dry-run").stdout.decode()
@@ -154,12 +153,7 @@ class Stacks(CliTest):
                 self.fails(1, "inspect", "--model", folder, says=[says, "config.json"])
 
     def test_a_layer_that_the_config_does_not_call_for(self):
-        folder = self.copy_model(golden("h3"))
-        with open(golden("h3/config.json")) as file:
-            config = json.load(file)
-        config["n_layer"] = 2
-        with open(os.path.join(folder, "config.json"), "w") as file:
-            json.dump(config, file)
+        folder = self.configured("h3", n_layer=2)
         self.fails(1, "inspect", "--model", folder, says="backbone.layers.2.")
 
 

@@ -6,11 +6,15 @@ says otherwise. Only names of globals are hostile here, nothing is run by making
 """
 import collections
 import io
-import pickle
+import os
+import sys
 import zipfile
 
 import torch
 from torch import nn
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../cli"))
+from torch_file import Call, Pickler  # noqa: E402
 
 
 def ramp(*shape, dtype=torch.float32):
@@ -61,28 +65,8 @@ torch.save({E: torch.tensor([[1.0, float("nan")]])}, "nan.pt")
 torch.save({E: torch.tensor([[1e300]], dtype=torch.float64)}, "overflow.pt")
 
 
-class Fake:
-    """Pickles as a call of any global."""
-    def __init__(self, name, args):
-        self.name, self.args = name, args
-
-
 def save(obj, file, compression=zipfile.ZIP_STORED, storages=None):
-    """A checkpoint without torch, in which Fake(name, args) becomes a call of `name`."""
-    class Pickler(pickle._Pickler):
-        def save_fake(self, fake):
-            module, _, name = fake.name.rpartition(".")
-            if name.startswith("__persistent"):
-                self.save(fake.args)
-                self.write(pickle.BINPERSID)
-                return
-            self.write(pickle.GLOBAL + f"{module}\n{name}\n".encode())
-            if fake.args is not None:
-                self.save(fake.args)
-                self.write(pickle.REDUCE)
-        dispatch = dict(pickle._Pickler.dispatch)
-        dispatch[Fake] = save_fake
-
+    """A checkpoint without torch, in which Call(name, args) becomes a call of `name`."""
     out = io.BytesIO()
     Pickler(out, protocol=2).dump(obj)
     with zipfile.ZipFile(file, "w", compression) as z:
@@ -94,12 +78,12 @@ def save(obj, file, compression=zipfile.ZIP_STORED, storages=None):
 
 
 def tensor(key="0", numel=4, offset=0, shape=(4,), stride=(1,), kind="torch.FloatStorage", hooks=None):
-    pid = Fake("x.__persistent", ("storage", Fake(kind, None), key, "cpu", numel))
-    return Fake("torch._utils._rebuild_tensor_v2", (pid, offset, shape, stride, False, hooks))
+    pid = Call("persistent", ("storage", Call(kind, None), key, "cpu", numel))
+    return Call("torch._utils._rebuild_tensor_v2", (pid, offset, shape, stride, False, hooks))
 
 
 four = {"0": bytes(16)}
-hostile = Fake("os.system", ("echo pwned",))
+hostile = Call("os.system", ("echo pwned",))
 save({"state_dict": {"w": tensor()}, "hyper_parameters": hostile}, "hostile-outside.ckpt", storages=four)
 save({"state_dict": {"w": tensor(), "model.x": hostile}}, "hostile-inside.ckpt", storages=four)
 save({"state_dict": {"w": tensor(hooks=hostile)}}, "hostile-hooks.ckpt", storages=four)
