@@ -24,7 +24,7 @@ void MeanTile(const conv::Problem& problem, const conv::Level& level,
   const bool many =
       level.tau == conv::Tau::kFftFused && conv::SlotsOf(problem, level) != 0;
   conv::Level plain = level;
-  plain.remade = false;
+  plain.spectra = conv::Spectra::kKept;
   one.Set(level.tau, level.block, many, {1, 1});
   const double blocks = conv::LevelNs(problem, plain, one);
   one.Set(level.tau, level.block, many, {1, 0});

@@ -194,7 +194,7 @@ class Touched {
       }
       ++sums;
     }
-    if (!level.remade && level.tau == Tau::kFftFused) {
+    if (level.spectra == conv::Spectra::kKept && level.tau == Tau::kFftFused) {
       for (const size_t d : distances) slices_.insert({block, d});
     }
     const size_t blocks = spectra.size() + sums + (kept ? 1 : 0);

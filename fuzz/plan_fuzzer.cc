@@ -60,6 +60,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   for (const size_t length : {size_t{2}, size_t{100}, size_t{1} << 34}) {
     lcsm::conv::Problem problem;
     problem.length = problem.taps = length;
+    problem.evaluation = {1, 16};
     const auto plan =
         MakePlan(problem, *levels, lcsm::conv::Schedule::kAcrossLayers);
     if (!plan.ok()) {

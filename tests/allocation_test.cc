@@ -238,6 +238,34 @@ TEST(AllocationTest, DecodeStepsAllocateNothing) {
   }
 }
 
+TEST(AllocationTest, EvaluatingTapsAllocatesNothing) {
+  // Its positions lie in the file.
+  const std::filesystem::path folder = std::filesystem::path(LCSM_SOURCE_DIR) /
+                                       "tests/data/golden/hyenadna-tiny-1k-hf";
+  const auto model = LoadModel(folder);
+  ASSERT_TRUE(model.ok()) << model.status().message();
+  for (const size_t threads : {1, 2}) {
+    ThreadPool pool(threads);
+    PrepareOptions prepare;
+    prepare.horizon = 500;
+    prepare.plan.levels = conv::ParseLevels(
+                              "1x16 direct, 16x2 fft-fused evaluated, "
+                              "32x8 fft-fused, 256 fft-fused evaluated",
+                              "plan")
+                              .value();
+    const auto prepared = (*model)->Prepare(prepare, pool, nullptr);
+    ASSERT_TRUE(prepared.ok()) << prepared.status().message();
+    auto state = (*prepared)->NewState(pool).value();
+    std::vector<float> logits((*model)->info().padded_vocab);
+    EXPECT_EQ(CountAllocations([&] {
+                for (size_t t = 0; t < prepare.horizon; ++t) {
+                  state->Step(static_cast<int32_t>(7 + t % 4), logits.data());
+                }
+              }),
+              0u);
+  }
+}
+
 TEST(AllocationTest, StepsOfStacksAllocateNothing) {
   for (const char* name : {"stack-filters", "stack-links", "stack-mixed",
                            "stu-full", "h3", "stripedhyena1"}) {

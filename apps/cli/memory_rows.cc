@@ -17,7 +17,7 @@ Rows MemoryRows(const ModelMemory& memory) {
         label, fmt::format("{:>10}  {:>15} bytes", ByteText(bytes), bytes));
   };
   add("weights", memory.weights);
-  add("all taps, until spectra are made", convolution.making);
+  add("taps, until spectra are made", convolution.making);
   add("filter taps", convolution.taps);
   add("filter spectra", convolution.spectra);
   add("histories", convolution.histories);

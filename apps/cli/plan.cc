@@ -146,6 +146,28 @@ const char* ServesName(conv::Serves serves) {
   return "?";
 }
 
+std::string Marks(conv::Spectra spectra) {
+  switch (spectra) {
+    case conv::Spectra::kKept:
+      return "";
+    case conv::Spectra::kRemade:
+      return "*";
+    case conv::Spectra::kEvaluated:
+      return "**";
+  }
+  return "?";
+}
+
+std::string Legend(const conv::Plan& plan) {
+  const bool any = std::any_of(plan.levels.begin(), plan.levels.end(),
+                               [](const conv::Level& level) {
+                                 return level.spectra != conv::Spectra::kKept;
+                               });
+  if (!any) return "";
+  return "*: spectra are made anew for each tile; **: and so are the taps that "
+         "they are made of.\n";
+}
+
 // Where a level's data comes from when it is met again.
 std::string Home(double bytes) {
   const CpuInfo cpu = GetCpuInfo();
@@ -182,7 +204,7 @@ std::string ToText(const Made& made, const bench::PlanReport& report) {
             ? "-"
             : std::to_string(row.level.radix),
         ServesName(row.level.serves),
-        std::string(conv::Name(row.level.tau)) + (row.level.remade ? "*" : ""),
+        conv::Name(row.level.tau) + Marks(row.level.spectra),
         Ns(row.predicted_ns), Ns(row.measured_ns), row.flops, row.bytes,
         ns > 0 ? row.flops / ns : 0, ns > 0 ? row.bytes / ns : 0,
         Home(row.working_set), static_cast<double>(row.memory) / 0x1p20);
@@ -201,6 +223,7 @@ std::string ToText(const Made& made, const bench::PlanReport& report) {
       made.tuned ? "predicted from tiles measured on one thread of this machine"
                  : "predicted from estimates (--tune measures)",
       report.measured_ns > 0 ? "measured" : "predicted");
+  text += Legend(made.plan);
   if (report.error >= 0) {
     text += fmt::format(
         "Answers were checked against float64: off by {:.1e} of max |y|.\n",
@@ -225,17 +248,19 @@ std::string ToJson(const Made& made, const bench::PlanReport& report) {
   };
   Json levels = Json::array();
   for (const bench::LevelReport& row : report.levels) {
-    levels.push_back({{"block", row.level.block},
-                      {"radix", row.level.radix},
-                      {"serves", ServesName(row.level.serves)},
-                      {"tau", conv::Name(row.level.tau)},
-                      {"remade", row.level.remade},
-                      {"predicted_ns", row.predicted_ns},
-                      {"measured_ns", number(row.measured_ns)},
-                      {"flops", row.flops},
-                      {"bytes", row.bytes},
-                      {"from", Home(row.working_set)},
-                      {"memory_bytes", row.memory}});
+    levels.push_back(
+        {{"block", row.level.block},
+         {"radix", row.level.radix},
+         {"serves", ServesName(row.level.serves)},
+         {"tau", conv::Name(row.level.tau)},
+         {"remade", row.level.spectra != conv::Spectra::kKept},
+         {"evaluated", row.level.spectra == conv::Spectra::kEvaluated},
+         {"predicted_ns", row.predicted_ns},
+         {"measured_ns", number(row.measured_ns)},
+         {"flops", row.flops},
+         {"bytes", row.bytes},
+         {"from", Home(row.working_set)},
+         {"memory_bytes", row.memory}});
   }
   const conv::MemoryEstimate bytes = made.plan.Memory(made.threads);
   Json json = {{"machine", bench::MachineJson()},

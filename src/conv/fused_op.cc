@@ -62,7 +62,8 @@ class SingleOp final : public LevelOp {
   const FloatBuffer spectra_;
 };
 
-// The same with the slice made when it is wanted.
+// The same with the slice made when it is wanted, from taps that the caller has
+// kept or evaluated.
 class RemadeOp final : public LevelOp {
  public:
   explicit RemadeOp(size_t block)
@@ -229,11 +230,11 @@ size_t FusedScratchFloats(const Problem& problem, const Level& level) {
     return kernels.FftScratchFloats(block) + block * kLanes;
   }
   return kernels.FftScratchFloats(level.block) +
-         (level.remade ? SliceStride(level.block) : 0);
+         (level.spectra != Spectra::kKept ? SliceStride(level.block) : 0);
 }
 
 size_t FusedSpectraFloats(const Problem& problem, const Level& level) {
-  if (level.remade) return 0;
+  if (level.spectra != Spectra::kKept) return 0;
   if (level.tau == Tau::kFftPast) {
     size_t floats = 0;
     for (size_t block = level.block;
@@ -252,7 +253,7 @@ StatusOr<std::unique_ptr<const LevelOp>> MakeFusedOp(const Problem& problem,
   if (level.tau == Tau::kFftPast) {
     return PastOp::Create(problem, level, filters, pool);
   }
-  if (level.remade) {
+  if (level.spectra != Spectra::kKept) {
     return std::unique_ptr<const LevelOp>(new RemadeOp(level.block));
   }
   const FftTables tables(level.block);

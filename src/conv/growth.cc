@@ -71,6 +71,12 @@ Status OnlineConvolution::Reserve(
         "expected at least as many",
         from.length, to.length));
   }
+  if (Evaluates(longer->plan())) {
+    return Unsupported(fmt::format(
+        "a convolution cannot grow by the plan '{}', which evaluates taps "
+        "while it runs",
+        longer->plan().Print()));
+  }
   if (from.primed) {
     return InvalidInput(
         "a convolution that starts with contributions of earlier inputs cannot "

@@ -25,14 +25,15 @@ struct LevelScratch {
   float* floats = nullptr;    // ScratchFloats() of them, 64-byte aligned.
   LibraryFft* fft = nullptr;  // For Tau::kFftLibrary: a transform of length 2U
                               // of this thread's.
-  // Whose slices stand in `floats`, for remade levels: a batch's rows come one
-  // after another and share them. Reset it when others may have written there.
+  // Whose slices stand in `floats`, where they are remade: a batch's rows come
+  // one after another and share them. Reset it when others may have written
+  // there.
   size_t remade_for = SIZE_MAX;
 };
 
 // One history's tile.
 struct LevelJob {
-  size_t filter_group = 0;        // mixer * groups + group.
+  size_t filter_group = 0;        // mixer * groups + group, of the bank's.
   Tile tile;                      // terms > 0.
   const float* newest = nullptr;  // First line of input block tile.newest;
                                   // older blocks lie before it.

@@ -47,11 +47,19 @@ StatusOr<std::shared_ptr<const PreparedConvolution>>
 PreparedConvolution::Create(Plan plan,
                             std::shared_ptr<const FilterBank> filters,
                             ThreadPool& pool,
-                            const PreparedConvolution* shorter) {
+                            const PreparedConvolution* shorter,
+                            std::shared_ptr<const TapSource> source) {
   const Problem& problem = plan.problem;
+  if (Evaluates(plan) && source == nullptr) {
+    return InvalidInput(fmt::format(
+        "the plan '{}' evaluates taps while it runs, and here is no network "
+        "that could",
+        plan.Print()));
+  }
   if (filters->mixers() != problem.mixers ||
       filters->channels() != problem.channels ||
-      filters->taps() != std::min(problem.taps, problem.length)) {
+      filters->taps() < TapsMade(plan) ||
+      filters->taps() > std::min(problem.taps, problem.length)) {
     return InternalError(
         fmt::format("a plan for {} mixers, {} channels and {} taps was given "
                     "filters of {}, {} and {}",
@@ -71,6 +79,7 @@ PreparedConvolution::Create(Plan plan,
   if (kept < filters->taps()) {
     LCSM_ASSIGN_OR_RETURN(filters, FilterBank::First(*filters, kept));
   }
+  if (Evaluates(plan)) prepared->source_ = std::move(source);
   prepared->plan_ = std::move(plan);
   prepared->filters_ = std::move(filters);
   return std::shared_ptr<const PreparedConvolution>(std::move(prepared));
@@ -114,6 +123,11 @@ StatusOr<std::unique_ptr<OnlineConvolution>> OnlineConvolution::Create(
         conv->deferred_,
         DeferredWork::Create(plan, prepared->ops(), prepared->filters(),
                              conv->view_, kept, pool));
+  }
+  if (Evaluates(plan)) {
+    LCSM_ASSIGN_OR_RETURN(
+        conv->evaluated_,
+        EvaluatedTaps::Create(plan, prepared->source(), pool.NumThreads()));
   }
   size_t most = 0;
   for (const Level& level : plan.levels) {
@@ -268,7 +282,11 @@ void OnlineConvolution::DueWork(size_t begin, size_t end, size_t r,
   const size_t kept = kept_[k].size() / HistoryGroups(plan.problem);
   float* const newest = view_.At(begin, r - level.block);
   float* const out = view_.At(begin, r);
+  const bool evaluated = level.spectra == Spectra::kEvaluated;
+  const FilterBank& filters =
+      evaluated ? evaluated_->bank() : prepared_->filters();
   job.filter_group = begin / batch;
+  if (evaluated) job.filter_group %= groups_;  // Histories of one mixer.
   size_t row = begin % batch;
   for (size_t h = begin; h < end; ++h) {
     const size_t offset = (h - begin) * view_.stride;
@@ -279,12 +297,32 @@ void OnlineConvolution::DueWork(size_t begin, size_t end, size_t r,
       if (cleared_ != 0) std::fill_n(job.out, lines * kLanes, 0.0f);
       if (deferred_ != nullptr) deferred_->AddOutputs(h, r, lines, job.out);
     }
-    if (job.tile.terms != 0) op.Apply(prepared_->filters(), job, scratch);
+    if (job.tile.terms != 0) op.Apply(filters, job, scratch);
     if (++row == batch) {
       row = 0;
       ++job.filter_group;
     }
   }
+}
+
+const Level* OnlineConvolution::EvaluatedAt(size_t r) const noexcept {
+  const Plan& plan = prepared_->plan();
+  if (evaluated_ == nullptr || r >= plan.problem.length) return nullptr;
+  const Level& level = plan.levels[DueLevel(plan.levels, r)];
+  return level.spectra == Spectra::kEvaluated ? &level : nullptr;
+}
+
+void OnlineConvolution::EvaluatedWork(size_t mixer, const Level& level,
+                                      size_t r) noexcept {
+  const Problem& problem = prepared_->plan().problem;
+  if (TileAt(problem, level, r).terms != 0) {
+    evaluated_->Evaluate(mixer, level, *pool_);
+  }
+  const size_t first = HistoryGroup(mixer, 0, 0);
+  pool_->ParallelFor(groups_ * problem.batch, Grain(r),
+                     [&](size_t begin, size_t end, size_t worker) {
+                       DueWork(first + begin, first + end, r, worker);
+                     });
 }
 
 void OnlineConvolution::Gather(size_t begin, size_t end, size_t r) noexcept {
@@ -325,8 +363,13 @@ void OnlineConvolution::Step(size_t mixer, const float* x, float* y) noexcept {
     RedCells(mixer, row, position_, x + offset, y + offset);
   }
   if (plan.schedule == Schedule::kPerLayer) {
+    const size_t r = position_ + 1;
+    if (const Level* const level = EvaluatedAt(r)) {
+      EvaluatedWork(mixer, *level, r);
+      return;
+    }
     const size_t first = HistoryGroup(mixer, 0, 0);
-    DueWork(first, first + groups_ * plan.problem.batch, position_ + 1, 0);
+    DueWork(first, first + groups_ * plan.problem.batch, r, 0);
   }
 }
 
@@ -360,7 +403,12 @@ void OnlineConvolution::RunDueWork(size_t r) noexcept {
                     plan.method != Method::kEager &&
                     (plan.levels.empty() ||
                      (folds_tiny_ && DueLevel(plan.levels, r) < kTinyLevels));
-  if (!none) {
+  if (const Level* const level = EvaluatedAt(r)) {
+    // A mixer at a time: the taps of all would be what is not to be held.
+    for (size_t mixer = 0; mixer < plan.problem.mixers; ++mixer) {
+      EvaluatedWork(mixer, *level, r);
+    }
+  } else if (!none) {
     pool_->ParallelFor(HistoryGroups(plan.problem), Grain(r),
                        [&](size_t begin, size_t end, size_t worker) {
                          DueWork(begin, end, r, worker);
@@ -401,13 +449,30 @@ void OnlineConvolution::PretendPosition(size_t position) noexcept {
 
 void OnlineConvolution::StepMany(size_t mixer, size_t count, const float* x,
                                  float* y) noexcept {
-  const Problem& problem = prepared_->plan().problem;
-  assert(position_ + count <= problem.length && mixer < problem.mixers);
-  const size_t width = problem.batch * problem.channels;
+  assert(position_ + count <= length() && mixer < plan().problem.mixers);
   if (deferred_ != nullptr) deferred_->Finish();
+  // Threads take histories through the positions on their own, but for taps
+  // that they evaluate together.
+  for (size_t begin = 0; begin < count;) {
+    size_t end = evaluated_ == nullptr ? count : begin + 1;
+    while (end < count && EvaluatedAt(position_ + end) == nullptr) ++end;
+    StepPiece(mixer, begin, end, x, y);
+    if (const Level* const level = EvaluatedAt(position_ + end)) {
+      EvaluatedWork(mixer, *level, position_ + end);
+    }
+    begin = end;
+  }
+}
+
+void OnlineConvolution::StepPiece(size_t mixer, size_t begin, size_t end,
+                                  const float* x, float* y) noexcept {
+  const Problem& problem = prepared_->plan().problem;
+  const size_t width = problem.batch * problem.channels;
+  const bool evaluated = EvaluatedAt(position_ + end) != nullptr;
   pool_->ParallelFor(
-      problem.batch * groups_, 1, [&](size_t begin, size_t end, size_t worker) {
-        for (size_t part = begin; part < end; ++part) {
+      problem.batch * groups_, 1,
+      [&](size_t first_part, size_t last_part, size_t worker) {
+        for (size_t part = first_part; part < last_part; ++part) {
           const size_t row = part % problem.batch;
           const size_t group = part / problem.batch;
           const size_t first = row * problem.channels + group * kLanes;
@@ -416,14 +481,16 @@ void OnlineConvolution::StepMany(size_t mixer, size_t count, const float* x,
           const float* head =
               prepared_->filters().HeadTaps(mixer) + group * kHeadTaps * kLanes;
           const size_t history_group = HistoryGroup(mixer, row, group);
-          for (size_t k = 0; k < count; ++k) {
+          for (size_t k = begin; k < end; ++k) {
             const size_t t = position_ + k;
             alignas(kCacheLineBytes) float line[kLanes] = {};
             std::copy_n(x + k * width + first, lanes, line);
             kernels_->red(line, head, 1, 0, TinyTile(t + 1),
                           view_.At(history_group, t), line);
             std::copy_n(line, lanes, y + k * width + first);
-            DueWork(history_group, history_group + 1, t + 1, worker);
+            if (!evaluated || k + 1 < end) {
+              DueWork(history_group, history_group + 1, t + 1, worker);
+            }
             if (deferred_ != nullptr) {
               deferred_->StepWhole(history_group, t + 1, worker);
             }

@@ -28,6 +28,7 @@
 #include "conv/level_op.h"
 #include "conv/plan.h"
 #include "conv/problem.h"
+#include "conv/tap_source.h"
 #include "kernels/library_fft.h"
 #include "kernels/tile_kernels.h"
 #include "lcsm/status.h"
@@ -37,15 +38,17 @@ namespace lcsm::conv {
 class PreparedConvolution {
  public:
   // Makes the spectra that the plan's levels want. The bank must have been made
-  // for plan.problem; of its taps only TapsKept(plan) are kept, so that a
-  // caller who lets go of it gets the memory back.
+  // for plan.problem, or hold TapsMade(plan) taps or more of its filters; of
+  // those only TapsKept(plan) are kept, so that a caller who lets go of it gets
+  // the memory back. `source` may be null unless the plan evaluates taps.
   //
   // `shorter`, if not null, is of the same mixers and channels and of filters
   // that begin with the same taps: levels that are the same there and here are
   // shared, not made.
   static StatusOr<std::shared_ptr<const PreparedConvolution>> Create(
       Plan plan, std::shared_ptr<const FilterBank> filters, ThreadPool& pool,
-      const PreparedConvolution* shorter = nullptr);
+      const PreparedConvolution* shorter = nullptr,
+      std::shared_ptr<const TapSource> source = nullptr);
 
   // The same for `rows` rows of a batch: shares everything with this one.
   // Error: a problem larger than any memory, or of no rows.
@@ -54,6 +57,7 @@ class PreparedConvolution {
 
   const Plan& plan() const { return plan_; }
   const FilterBank& filters() const { return *filters_; }
+  const std::shared_ptr<const TapSource>& source() const { return source_; }
   // One for each of the plan's levels.
   const std::vector<std::shared_ptr<const LevelOp>>& ops() const {
     return ops_;
@@ -67,6 +71,7 @@ class PreparedConvolution {
 
   Plan plan_;
   std::shared_ptr<const FilterBank> filters_;
+  std::shared_ptr<const TapSource> source_;
   std::vector<std::shared_ptr<const LevelOp>> ops_;
 };
 
@@ -117,8 +122,9 @@ class OnlineConvolution {
   // taken, and about the time of the work that the plan's levels have in hand
   // (for lazy and eager: that they would have spent on outputs to come). Errors
   // leave the session as it was: a problem of other mixers, channels or rows,
-  // or of fewer positions; inputs that are forgotten (Problem::growable keeps
-  // them) or were never here (Problem::primed); memory.
+  // or of fewer positions; a plan that evaluates taps; inputs that are
+  // forgotten (Problem::growable keeps them) or were never here
+  // (Problem::primed); memory.
   Status Reserve(std::shared_ptr<const PreparedConvolution> longer);
 
   // `count` positions of one mixer; x and y are [count][B][D] and may be the
@@ -175,6 +181,15 @@ class OnlineConvolution {
   // Inputs [0, r) are known: does the deferrable work that falls due now, for
   // the histories [begin, end).
   void DueWork(size_t begin, size_t end, size_t r, size_t worker) noexcept;
+  // The level whose tiles fall due when r inputs are known, if their taps are
+  // to be evaluated first; else null.
+  const Level* EvaluatedAt(size_t r) const noexcept;
+  // Its tiles of one mixer, taps and all, on the pool.
+  void EvaluatedWork(size_t mixer, const Level& level, size_t r) noexcept;
+  // Of StepMany: positions [begin, end) of the call, of which the last one may
+  // be followed by tiles with evaluated taps, which are not done here.
+  void StepPiece(size_t mixer, size_t begin, size_t end, const float* x,
+                 float* y) noexcept;
   // The same for lazy and eager.
   void Gather(size_t begin, size_t end, size_t r) noexcept;
   void Scatter(size_t begin, size_t end, size_t r) noexcept;
@@ -189,7 +204,8 @@ class OnlineConvolution {
   FloatBuffer histories_;
   HistoryView view_;               // Of the same.
   std::vector<FloatBuffer> kept_;  // Of each level, [history][KeptFloats].
-  std::unique_ptr<DeferredWork> deferred_;  // Null without distant levels.
+  std::unique_ptr<DeferredWork> deferred_;    // Null without distant levels.
+  std::unique_ptr<EvaluatedTaps> evaluated_;  // Null where all taps are kept.
   bool folds_tiny_ = false;
   // Lines to clear before the outputs of the top level's tiles go there: they
   // held inputs a ring ago. 0 where histories are whole.

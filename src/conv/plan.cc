@@ -15,6 +15,7 @@
 #include "conv/layout.h"
 #include "conv/level_op.h"
 #include "conv/planner.h"
+#include "conv/tap_source.h"
 #include "kernels/fft_tables.h"
 
 namespace lcsm::conv {
@@ -74,11 +75,11 @@ Status CheckLevel(size_t index, const Level& level) {
                     "fft-fused can",
                     DescribeLevel(index, level)));
   }
-  if (level.remade &&
+  if (level.spectra != Spectra::kKept &&
       (level.serves == Serves::kDistant || level.tau != Tau::kFftFused)) {
     return InvalidInput(
-        fmt::format("{}: spectra are remade for fft-fused levels that are not "
-                    "deferred, and for no others",
+        fmt::format("{}: spectra are made anew for fft-fused levels that are "
+                    "not deferred, and for no others",
                     DescribeLevel(index, level)));
   }
   return OkStatus();
@@ -114,13 +115,21 @@ Status CheckLevels(const Problem& problem, const std::vector<Level>& levels) {
           DescribeLevel(k, level)));
     }
     if (SlicesOf(problem, level).count > 1 &&
-        (level.remade || level.tau == Tau::kFftLibrary)) {
+        (level.spectra != Spectra::kKept || level.tau == Tau::kFftLibrary)) {
       return InvalidInput(fmt::format(
           "{}: {} want tiles of one block of inputs, and here there are up to "
           "{}",
           DescribeLevel(k, level),
-          level.remade ? "remade spectra" : "the library's transforms",
+          level.spectra != Spectra::kKept ? "remade spectra"
+                                          : "the library's transforms",
           SlicesOf(problem, level).count));
+    }
+    if (level.spectra == Spectra::kEvaluated &&
+        !(problem.evaluation.lag_ns > 0)) {
+      return InvalidInput(fmt::format(
+          "{}: its taps would be evaluated while running, and here they are "
+          "given or cannot be; expected 'remade' or nothing",
+          DescribeLevel(k, level)));
     }
     before = level.serves;
     if (level.serves == Serves::kNeighbours) continue;  // Same block above.
@@ -333,7 +342,8 @@ StatusOr<Plan> GrowPlan(const Plan& plan, size_t length, PlanOptions options) {
     const bool end = level.radix == Level::kToTheEnd;
     // Levels remake spectra of a single slice only, and a level that was cut
     // short by the end of the sequence may have more of them now.
-    const bool many = level.remade && SlicesOf(problem, level).count > 1;
+    const bool many =
+        level.spectra != Spectra::kKept && SlicesOf(problem, level).count > 1;
     if (end || many || level.serves != Serves::kSiblings) break;
     options.keep.push_back(level);
   }
@@ -363,8 +373,8 @@ std::string Plan::Print() const {
 MemoryEstimate Plan::Memory(size_t threads) const {
   MemoryEstimate bytes;
   bytes.taps = FilterBank::BytesFor(problem, TapsKept(*this));
-  if (TapsKept(*this) < std::min(problem.taps, problem.length)) {
-    bytes.making = FilterBank::BytesFor(problem, problem.taps);
+  if (TapsKept(*this) < TapsMade(*this)) {
+    bytes.making = FilterBank::BytesFor(problem, TapsMade(*this));
   }
   bytes.histories = HistoryGroups(problem) *
                     HistoryStride(HistoryLines(*this)) * sizeof(float);
@@ -386,6 +396,7 @@ MemoryEstimate Plan::Memory(size_t threads) const {
         SharedTableBytes(level) + threads * ThreadTableBytes(level);
   }
   bytes.scratch += threads * scratch * sizeof(float);
+  bytes.scratch += EvaluatedTaps::BytesFor(*this, threads);
   return bytes;
 }
 

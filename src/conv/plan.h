@@ -37,15 +37,24 @@ namespace lcsm::conv {
 
 enum class Serves { kSiblings, kNeighbours, kDistant };
 
+// Where a level gets the spectra of the filter's slices from.
+enum class Spectra {
+  kKept,    // Made once.
+  kRemade,  // Made for every tile, from taps that are kept: slower by about
+            // half, and their memory is not needed.
+  // The same, and the taps are not kept either: they are evaluated for every
+  // tile (tap_source.h), where Problem::evaluation says that they can be.
+  kEvaluated,
+};
+
 struct Level {
   size_t block = 1;  // U
   size_t radix = 2;  // R, at least 2; kToTheEnd for the top level. Neighbours
                      // have none: kToTheEnd.
   Tau tau = Tau::kDirectBlocked;  // One of the four actual ways.
   Serves serves = Serves::kSiblings;
-  // The filter's slices are transformed anew for every tile instead of being
-  // kept: slower by about half, and their memory is not needed.
-  bool remade = false;
+  // Other than kKept for kFftFused levels of one slice that are not distant.
+  Spectra spectra = Spectra::kKept;
 
   static constexpr size_t kToTheEnd = 0;
   bool operator==(const Level&) const = default;
@@ -84,11 +93,12 @@ struct PlanOptions {
 struct MemoryEstimate {
   size_t taps = 0;       // FilterBank, as kept while running.
   size_t making = 0;     // What is needed on top of taps and spectra before a
-                         // session exists: all taps, to make spectra from.
+                         // session exists: TapsMade, to make spectra from.
   size_t spectra = 0;    // Of the filters' slices.
   size_t histories = 0;  // Inputs and accumulators; eager has a second set.
   size_t blocks = 0;     // Spectra of input blocks, and deferred outputs.
-  size_t scratch = 0;    // Of all threads, and the transforms' tables.
+  size_t scratch = 0;    // Of all threads, the transforms' tables, and taps
+                         // while they are evaluated.
   size_t Total() const { return taps + spectra + histories + blocks + scratch; }
   // Of these, what a session has for itself and does not share.
   size_t Session() const { return histories + blocks + scratch; }
@@ -170,6 +180,13 @@ size_t SlotsOf(const Problem& problem, const Level& level);
 // Taps that are wanted once the spectra are made: those of direct and remade
 // levels, and the first few for red cells. At most min(H, L).
 size_t TapsKept(const Plan& plan);
+
+// Taps that spectra are made of and levels read, but for what is evaluated
+// while running: min(H, L) unless the plan evaluates.
+size_t TapsMade(const Plan& plan);
+
+// Whether some level's taps are evaluated while running.
+bool Evaluates(const Plan& plan);
 
 // Positions that a history holds: L, or a ring of two top blocks if no level
 // wants inputs from further back.

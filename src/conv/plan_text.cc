@@ -4,8 +4,8 @@
 //   32x8 distant fft-fused, 256 distant fft-fused
 //
 // A level is its block, x and the radix (none: to the end), whom it serves
-// (siblings unless said), tau, and perhaps "remade"; commas or line ends
-// separate levels, # starts a comment.
+// (siblings unless said), tau, and perhaps "remade" or "evaluated"; commas or
+// line ends separate levels, # starts a comment.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -28,6 +28,18 @@ const char* ServesName(Serves serves) {
       return "neighbours";
     case Serves::kDistant:
       return "distant";
+  }
+  return "?";
+}
+
+const char* SpectraName(Spectra spectra) {
+  switch (spectra) {
+    case Spectra::kKept:
+      return "kept";
+    case Spectra::kRemade:
+      return "remade";
+    case Spectra::kEvaluated:
+      return "evaluated";
   }
   return "?";
 }
@@ -87,14 +99,17 @@ StatusOr<Level> ParseLevel(std::string_view text, const std::string& where) {
   }
   level.tau = *tau;
   word = NextWord(text);
-  if (word == "remade") {
-    level.remade = true;
-    word = NextWord(text);
+  for (const Spectra spectra : {Spectra::kRemade, Spectra::kEvaluated}) {
+    if (word == SpectraName(spectra)) {
+      level.spectra = spectra;
+      word = NextWord(text);
+      break;
+    }
   }
   if (!word.empty()) {
     return InvalidInput(
         fmt::format("{}: {} is not understood, expected "
-                    "'remade' or the end of the level",
+                    "'remade', 'evaluated' or the end of the level",
                     where, Quote(word)));
   }
   return level;
@@ -114,7 +129,9 @@ std::string Plan::Levels() const {
       text += fmt::format(" {}", ServesName(level.serves));
     }
     text += fmt::format(" {}", Name(level.tau));
-    if (level.remade) text += " remade";
+    if (level.spectra != Spectra::kKept) {
+      text += fmt::format(" {}", SpectraName(level.spectra));
+    }
   }
   return text;
 }

@@ -9,6 +9,7 @@
 #include "conv/filter_bank.h"
 #include "conv/layout.h"
 #include "conv/level_op.h"
+#include "conv/tap_source.h"
 #include "conv/tuning.h"
 #include "kernels/fft_tables.h"
 
@@ -44,6 +45,10 @@ constexpr double kKeptMargin = 1.15;
 // A remade slice costs a transform of its own, about half of a tile.
 constexpr double kRemadeFactor = 1.5;
 
+// Fewest taps that a search under a memory limit may be held to: direct levels
+// keep as many anyway.
+constexpr size_t kFewestTaps = 2 * kMostDirect;
+
 class Planner {
  public:
   Planner(const Problem& problem, const PlanOptions& options)
@@ -52,14 +57,29 @@ class Planner {
         costs_(Measured() != nullptr ? *Measured() : estimate_) {}
 
   StatusOr<std::vector<Level>> Run() {
+    if (problem_.length <= 4 || Reach(4) == 0) {
+      return Small();
+    }
     std::vector<Way> complete;
+    Search(complete);
+    // How many taps are kept is up to the largest level that reads them, which
+    // a sum over levels cannot say: so a search for each number, in which what
+    // reads more evaluates them.
+    const size_t all = std::min(problem_.taps, problem_.length);
+    if (options_.memory_limit != 0 && problem_.evaluation.lag_ns > 0) {
+      for (most_taps_ = kFewestTaps; most_taps_ < all; most_taps_ *= 2) {
+        Search(complete);
+      }
+    }
+    return Choose(complete);
+  }
+
+ private:
+  void Search(std::vector<Way>& complete) const {
     std::map<size_t, std::vector<Way>> fronts;
     // Blocks of 1 and 2 ride with the red cells, see OnlineConvolution.
     std::vector<Level> base = {{1, 2, Tau::kDirectBlocked},
                                {2, 2, Tau::kDirectBlocked}};
-    if (problem_.length <= 4 || Reach(4) == 0) {
-      return Small();
-    }
     if (options_.keep.size() > base.size()) base = options_.keep;
     fronts[base.back().block * base.back().radix].push_back({base, 0, 0});
     while (!fronts.empty()) {
@@ -80,10 +100,8 @@ class Planner {
         Extend(way, block, fronts, complete);
       }
     }
-    return Choose(complete);
   }
 
- private:
   const TileCosts* Measured() const {
     if (options_.costs != nullptr) return options_.costs.get();
     return options_.tuning != nullptr ? options_.tuning->For(problem_)
@@ -129,10 +147,7 @@ class Planner {
   void Extend(const Way& way, size_t block,
               std::map<size_t, std::vector<Way>>& fronts,
               std::vector<Way>& complete) const {
-    const auto add = [&](Level level) {
-      if (SlicesOf(problem_, level).count > 1) {
-        level.remade = false;
-      }
+    const auto add = [&](const Level& level) {
       if (level.radix == Level::kToTheEnd) {
         complete.push_back(With(way, level));
       } else {
@@ -155,7 +170,9 @@ class Planner {
       add(fused);
       if (SlicesOf(problem_, fused).count == 1 && options_.memory_limit != 0) {
         Level remade = fused;
-        remade.remade = true;
+        remade.spectra = TapsOfTile(problem_, fused) <= most_taps_
+                             ? Spectra::kRemade
+                             : Spectra::kEvaluated;
         add(remade);
       }
     }
@@ -253,6 +270,8 @@ class Planner {
   const PlanOptions& options_;
   const TileCosts estimate_;
   const TileCosts& costs_;
+  // That remade levels may keep.
+  size_t most_taps_ = SIZE_MAX;
 };
 
 }  // namespace
@@ -316,7 +335,14 @@ double LevelNs(const Problem& problem, const Level& level,
       break;
     }
   }
-  if (level.remade) ns *= kRemadeFactor;
+  if (level.spectra != Spectra::kKept) ns *= kRemadeFactor;
+  if (level.spectra == Spectra::kEvaluated) {
+    // For all rows of a batch at once.
+    const size_t tiles = level.serves == Serves::kNeighbours ? 1 : period - 1;
+    ns += static_cast<double>(tiles) *
+          static_cast<double>(TapsOfTile(problem, level)) *
+          problem.evaluation.lag_ns / static_cast<double>(problem.batch);
+  }
   if (many && level.serves == Serves::kSiblings) ns *= kKeptMargin;
   return ns / (static_cast<double>(period) * static_cast<double>(level.block));
 }

@@ -4,7 +4,8 @@
 // serve everything within blocks of U, and to each every next level. "Ways"
 // because memory counts too: of two, one may be cheaper and the other smaller,
 // so a front of both is kept and the limit is applied at the end, to the exact
-// account.
+// account. What no sum over levels tells, the taps that are kept, is settled
+// before: one search for each number of them.
 #pragma once
 
 #include <vector>

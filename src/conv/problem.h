@@ -13,6 +13,15 @@
 
 namespace lcsm::conv {
 
+// What it takes to evaluate taps again while a session runs, for filters that
+// come from a network (tap_source.h).
+struct TapCost {
+  // Nanoseconds of one lag of one group of channels, on one thread. 0: taps are
+  // given once and for all.
+  double lag_ns = 0;
+  size_t scratch_floats = 0;  // Of one thread: whole cache lines.
+};
+
 struct Problem {
   size_t mixers = 1;    // M: convolutions that advance together, one after
                         // another within a step.
@@ -27,6 +36,8 @@ struct Problem {
   // Whatever plan they get then wants all inputs again, so that histories
   // cannot be rings.
   bool growable = false;
+  // Whether levels may evaluate taps instead of keeping them, and at what cost.
+  TapCost evaluation = {};
 };
 
 // How contributions are ordered (design 3; the paper, sections 2 and 3).

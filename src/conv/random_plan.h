@@ -36,7 +36,9 @@ inline Plan RandomPlan(const Problem& problem, std::mt19937& rng) {
     Level level = {block, radix, Tau::kDirect};
     const size_t slices = SlicesOf(problem, level).count;
     level.tau = any_tau(block, radix != 2 || slices > 1);
-    level.remade = level.tau == Tau::kFftFused && slices == 1 && rng() % 3 == 0;
+    if (level.tau == Tau::kFftFused && slices == 1 && rng() % 3 == 0) {
+      level.spectra = Spectra::kRemade;
+    }
     levels.push_back(level);
     block *= radix;
   }

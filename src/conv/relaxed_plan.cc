@@ -39,8 +39,8 @@ Status CheckRelaxed(const Plan& plan) {
         level.tau == Tau::kDirect || level.tau == Tau::kDirectBlocked;
     const bool radix =
         level.radix == Level::kToTheEnd || std::has_single_bit(level.radix);
-    if (level.serves != Serves::kSiblings || level.remade || !radix ||
-        !std::has_single_bit(level.block) ||
+    if (level.serves != Serves::kSiblings || level.spectra != Spectra::kKept ||
+        !radix || !std::has_single_bit(level.block) ||
         (!direct && level.tau != Tau::kFftFused)) {
       return InvalidInput(fmt::format(
           "a relaxed convolution takes levels whose blocks and radices are "

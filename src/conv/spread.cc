@@ -15,6 +15,7 @@ PreparedConvolution::ForBatch(size_t rows) const {
   prepared->plan_ = plan_;
   prepared->plan_.problem = problem;
   prepared->filters_ = filters_;
+  prepared->source_ = source_;
   prepared->ops_ = ops_;
   return std::shared_ptr<const PreparedConvolution>(std::move(prepared));
 }

@@ -97,21 +97,50 @@ size_t SlotsOf(const Problem& problem, const Level& level) {
   return slices;
 }
 
-size_t TapsKept(const Plan& plan) {
+namespace {
+
+// Taps in the slices of those levels that `reads` says yes to, and the first
+// few.
+template <typename Reads>
+size_t TapsOf(const Plan& plan, Reads&& reads) {
   const size_t all = std::min(plan.problem.taps, plan.problem.length);
-  if (plan.method == Method::kLazy || plan.method == Method::kEager) return all;
-  size_t kept = kHeadTaps;
+  size_t most = kHeadTaps;
   for (const Level& level : plan.levels) {
-    const bool direct =
-        level.tau == Tau::kDirect || level.tau == Tau::kDirectBlocked;
-    if (!direct && !level.remade) continue;
+    if (!reads(level)) continue;
     // Slice d ends with tap (d + 1) U.
     const Slices slices = SlicesOf(plan.problem, level);
     const size_t blocks = slices.first + slices.count;
     if (slices.count != 0 && blocks > all / level.block) return all;
-    if (slices.count != 0) kept = std::max(kept, blocks * level.block);
+    if (slices.count != 0) most = std::max(most, blocks * level.block);
   }
-  return std::min(all, kept);
+  return std::min(all, most);
+}
+
+}  // namespace
+
+size_t TapsKept(const Plan& plan) {
+  if (plan.method == Method::kLazy || plan.method == Method::kEager) {
+    return std::min(plan.problem.taps, plan.problem.length);
+  }
+  return TapsOf(plan, [](const Level& level) {
+    return level.tau == Tau::kDirect || level.tau == Tau::kDirectBlocked ||
+           level.spectra == Spectra::kRemade;
+  });
+}
+
+size_t TapsMade(const Plan& plan) {
+  if (!Evaluates(plan)) {
+    return std::min(plan.problem.taps, plan.problem.length);
+  }
+  return TapsOf(plan, [](const Level& level) {
+    return level.spectra != Spectra::kEvaluated;
+  });
+}
+
+bool Evaluates(const Plan& plan) {
+  return std::any_of(
+      plan.levels.begin(), plan.levels.end(),
+      [](const Level& level) { return level.spectra == Spectra::kEvaluated; });
 }
 
 size_t HistoryLines(const Plan& plan) {

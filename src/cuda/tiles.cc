@@ -65,7 +65,7 @@ bool MayBeDepthwise(const Problem& problem, const Level& level) {
 size_t TapsOnDevice(const conv::Plan& plan) {
   // Remade levels keep their spectra here, so only direct ones read taps.
   conv::Plan direct = plan;
-  for (Level& level : direct.levels) level.remade = false;
+  for (Level& level : direct.levels) level.spectra = conv::Spectra::kKept;
   return conv::TapsKept(direct);
 }
 

@@ -5,10 +5,12 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
+#include <utility>
 #include <vector>
 
 #include "base/aligned_buffer.h"
 #include "kernels/dense.h"
+#include "kernels/lanes.h"
 #include "kernels/pointwise.h"
 #include "models/hyena_positions.h"
 
@@ -19,47 +21,12 @@ namespace {
 // threads busy for some milliseconds, few enough for progress to move.
 constexpr size_t kPanelsPerSlice = 64;
 
-// One layer's MLP in float64. Immutable once made.
-struct FilterMlp {
-  struct Layer {
-    std::vector<double> weight, bias;
-    size_t in = 0, out = 0;
-  };
-  std::vector<Layer> hidden;
-  std::vector<std::vector<double>> frequencies;
-  Layer last;
-  std::vector<double> decay;  // Empty: no modulation.
-};
-
-FilterMlp::Layer Widen(const LinearWeights& w) {
-  FilterMlp::Layer layer;
-  layer.in = w.in;
-  layer.out = w.out;
-  layer.weight.assign(w.weight, w.weight + w.in * w.out);
-  if (w.bias != nullptr) layer.bias.assign(w.bias, w.bias + w.out);
-  return layer;
-}
-
-FilterMlp MakeMlp(const HyenaConfig& config, const HyenaFilterWeights& w) {
-  FilterMlp mlp;
-  for (const LinearWeights& layer : w.hidden) {
-    mlp.hidden.push_back(Widen(layer));
-  }
-  for (const float* frequency : w.frequencies) {
-    mlp.frequencies.emplace_back(frequency, frequency + config.filter_width);
-  }
-  mlp.last = Widen(w.last);
-  if (config.modulate) {
-    for (size_t c = 0; c < config.filter_channels(); ++c) {
-      mlp.decay.push_back(std::abs(static_cast<double>(w.deltas[c])));
-    }
-  }
-  return mlp;
-}
-
-// Float64 panels of one worker, [rows][kPanel], and the taps made from them.
+// Memory of one worker: a layer's network in float64, panels, [rows][kPanel],
+// to evaluate it in, and the taps made from them.
 struct Scratch {
-  FloatBuffer memory;
+  // Of each hidden layer weights, biases and frequencies, then the last layer's
+  // weights and the decays.
+  double* network;
   double *a, *b, *g, *t;
   float* taps;  // [kPanel][D]
   float* z;     // [E], of one lag.
@@ -69,19 +36,35 @@ size_t HiddenRows(const HyenaConfig& config) {
   return std::max(config.features, config.filter_width);
 }
 
-size_t ScratchFloats(const HyenaConfig& config) {
-  const size_t doubles =
-      (2 * HiddenRows(config) + config.filter_channels() + 1) * kPanel;
-  return 2 * doubles + kPanel * config.width + config.features;
+// Inputs of hidden layer i.
+size_t HiddenInputs(const HyenaConfig& config, size_t i) {
+  return i == 0 ? config.features : config.filter_width;
 }
 
-StatusOr<Scratch> MakeScratch(const HyenaConfig& config) {
+size_t NetworkDoubles(const HyenaConfig& config) {
+  size_t doubles = config.filter_channels() *
+                   (config.filter_width + (config.modulate ? 1 : 0));
+  for (size_t i = 0; i <= config.filter_inner_layers; ++i) {
+    doubles += config.filter_width * (HiddenInputs(config, i) + 2);
+  }
+  constexpr size_t kLine = kCacheLineBytes / sizeof(double);
+  return (doubles + kLine - 1) / kLine * kLine;  // Panels are aligned.
+}
+
+size_t ScratchFloats(const HyenaConfig& config) {
+  const size_t doubles =
+      NetworkDoubles(config) +
+      (2 * HiddenRows(config) + config.filter_channels() + 1) * kPanel;
+  const size_t floats = 2 * doubles + kPanel * config.width + config.features;
+  return (floats + kLanes - 1) / kLanes * kLanes;
+}
+
+// Lays it out in ScratchFloats() floats.
+Scratch MakeScratch(const HyenaConfig& config, float* memory) {
   Scratch scratch;
-  LCSM_ASSIGN_OR_RETURN(
-      scratch.memory,
-      FloatBuffer::Allocate(ScratchFloats(config), "filter scratch"));
   const size_t panel = HiddenRows(config) * kPanel;
-  scratch.a = reinterpret_cast<double*>(scratch.memory.data());
+  scratch.network = reinterpret_cast<double*>(memory);
+  scratch.a = scratch.network + NetworkDoubles(config);
   scratch.b = scratch.a + panel;
   scratch.g = scratch.b + panel;
   scratch.t = scratch.g + config.filter_channels() * kPanel;
@@ -90,12 +73,27 @@ StatusOr<Scratch> MakeScratch(const HyenaConfig& config) {
   return scratch;
 }
 
+void LoadNetwork(const HyenaConfig& config, const HyenaFilterWeights& w,
+                 Scratch& scratch) {
+  double* to = scratch.network;
+  for (size_t i = 0; i < w.hidden.size(); ++i) {
+    const LinearWeights& layer = w.hidden[i];
+    to = std::copy_n(layer.weight, layer.in * layer.out, to);
+    to = std::copy_n(layer.bias, layer.out, to);
+    to = std::copy_n(w.frequencies[i], layer.out, to);
+  }
+  to = std::copy_n(w.last.weight, w.last.in * w.last.out, to);
+  if (!config.modulate) return;
+  for (size_t c = 0; c < config.filter_channels(); ++c) {
+    to[c] = std::abs(static_cast<double>(w.deltas[c]));
+  }
+}
+
 // Lags [first, first + count), count <= kPanel, into scratch.g. What stands in
 // the other columns is finite and of no consequence. False if a position is not
 // finite.
 bool EvaluatePanel(const HyenaConfig& config, const HyenaFilterWeights& w,
-                   const FilterMlp& mlp, size_t first, size_t count,
-                   Scratch& scratch) {
+                   size_t first, size_t count, Scratch& scratch) {
   const DenseKernels& dense = GetDenseKernels();
   const PointwiseKernels& pointwise = GetPointwiseKernels();
   bool finite = true;
@@ -117,28 +115,35 @@ bool EvaluatePanel(const HyenaConfig& config, const HyenaFilterWeights& w,
     }
   }
   if (!finite) return false;
-  for (size_t i = 0; i < mlp.hidden.size(); ++i) {
-    const FilterMlp::Layer& layer = mlp.hidden[i];
-    dense.dense_f64(layer.weight.data(), layer.bias.data(), layer.in, layer.out,
-                    scratch.a, scratch.b);
-    for (size_t f = 0; f < layer.out; ++f) {
-      pointwise.sine_f64(mlp.frequencies[i][f], kPanel, scratch.b + f * kPanel);
+  const double* network = scratch.network;
+  const size_t hidden = config.filter_width;
+  for (size_t i = 0; i <= config.filter_inner_layers; ++i) {
+    const size_t inputs = HiddenInputs(config, i);
+    const double* const bias = network + inputs * hidden;
+    const double* const frequencies = bias + hidden;
+    dense.dense_f64(network, bias, inputs, hidden, scratch.a, scratch.b);
+    for (size_t f = 0; f < hidden; ++f) {
+      pointwise.sine_f64(frequencies[f], kPanel, scratch.b + f * kPanel);
     }
     std::swap(scratch.a, scratch.b);
+    network = frequencies + hidden;
   }
-  dense.dense_f64(mlp.last.weight.data(), nullptr, mlp.last.in, mlp.last.out,
-                  scratch.a, scratch.g);
-  for (size_t c = 0; c < mlp.decay.size(); ++c) {
-    pointwise.window_f64(scratch.t, mlp.decay[c], config.shift, kPanel,
-                         scratch.g + c * kPanel);
+  const size_t channels = config.filter_channels();
+  dense.dense_f64(network, nullptr, hidden, channels, scratch.a, scratch.g);
+  if (config.modulate) {
+    const double* const decay = network + hidden * channels;
+    for (size_t c = 0; c < channels; ++c) {
+      pointwise.window_f64(scratch.t, decay[c], config.shift, kPanel,
+                           scratch.g + c * kPanel);
+    }
   }
   if (config.normalized) {
     for (size_t p = 0; p < count; ++p) {
       double norm = 0;
-      for (size_t c = 0; c < mlp.last.out; ++c) {
+      for (size_t c = 0; c < channels; ++c) {
         norm += std::abs(scratch.g[c * kPanel + p]);
       }
-      for (size_t c = 0; c < mlp.last.out; ++c) {
+      for (size_t c = 0; c < channels; ++c) {
         scratch.g[c * kPanel + p] /= norm;
       }
     }
@@ -178,27 +183,44 @@ size_t HyenaFilterScratchBytes(const HyenaConfig& config, size_t threads) {
 
 namespace {
 
-StatusOr<std::vector<Scratch>> MakeScratches(const HyenaConfig& config,
-                                             size_t threads) {
-  std::vector<Scratch> scratch;
+// Of all workers.
+struct Scratches {
+  FloatBuffer memory;
+  std::vector<Scratch> workers;
+};
+
+StatusOr<Scratches> MakeScratches(const HyenaConfig& config, size_t threads) {
+  Scratches all;
+  const size_t floats = ScratchFloats(config);
+  LCSM_ASSIGN_OR_RETURN(
+      all.memory, FloatBuffer::Allocate(threads * floats, "filter scratch"));
   for (size_t worker = 0; worker < threads; ++worker) {
-    LCSM_ASSIGN_OR_RETURN(Scratch one, MakeScratch(config));
-    scratch.push_back(std::move(one));
+    all.workers.push_back(
+        MakeScratch(config, all.memory.data() + worker * floats));
   }
-  return scratch;
+  return all;
 }
 
-// Into mixers first_mixer + o of the bank.
-Status EvaluateLayer(const HyenaWeights& weights, size_t layer,
+// 24 MB a layer of a million positions, which would all be kept to the end.
+void DropPositions(const HyenaWeights& weights, size_t layer, size_t lags) {
+  const HyenaFilterWeights& filter = weights.layers()[layer].filter;
+  if (filter.z != nullptr) {
+    weights.source().DropPages(filter.z, lags * weights.config().features);
+  }
+  if (filter.t != nullptr) weights.source().DropPages(filter.t, lags);
+}
+
+// Lags [0, lags), of which the bank takes what it has room for, into mixers
+// first_mixer + o.
+Status EvaluateLayer(const HyenaWeights& weights, size_t layer, size_t lags,
                      size_t first_mixer, ThreadPool& pool,
-                     const ModelState::Progress& progress,
-                     std::vector<Scratch>& scratch, conv::FilterBank& bank) {
+                     const ModelState::Progress& progress, Scratches& scratch,
+                     conv::FilterBank& bank) {
   const HyenaConfig& config = weights.config();
-  const size_t lags = bank.taps();
   const size_t panels = (lags + kPanel - 1) / kPanel;
   const size_t slice = kPanelsPerSlice * pool.NumThreads();
   const HyenaFilterWeights& w = weights.layers()[layer].filter;
-  const FilterMlp mlp = MakeMlp(config, w);
+  for (Scratch& worker : scratch.workers) LoadNetwork(config, w, worker);
   std::atomic<bool> positions_finite{true}, taps_finite{true};
   for (size_t done = 0; done < panels; done += slice) {
     const size_t now = std::min(slice, panels - done);
@@ -206,8 +228,10 @@ Status EvaluateLayer(const HyenaWeights& weights, size_t layer,
       for (size_t panel = done + begin; panel < done + end; ++panel) {
         const size_t first = panel * kPanel;
         const size_t count = std::min(kPanel, lags - first);
-        Scratch& mine = scratch[worker];
-        if (!EvaluatePanel(config, w, mlp, first, count, mine)) {
+        const size_t kept =
+            std::min(count, bank.taps() - std::min(bank.taps(), first));
+        Scratch& mine = scratch.workers[worker];
+        if (!EvaluatePanel(config, w, first, count, mine)) {
           positions_finite = false;
           return;
         }
@@ -215,7 +239,8 @@ Status EvaluateLayer(const HyenaWeights& weights, size_t layer,
           if (!RoundTaps(config, w, o, first, count, mine)) {
             taps_finite = false;
           }
-          bank.SetTaps(first_mixer + o, first, count, mine.taps);
+          bank.SetTaps(first_mixer + o, std::min(first, bank.taps()), kept,
+                       mine.taps);
         }
       }
     });
@@ -235,16 +260,54 @@ Status EvaluateLayer(const HyenaWeights& weights, size_t layer,
       return Cancelled("stopped while evaluating filters");
     }
   }
+  if (lags > bank.taps()) DropPositions(weights, layer, lags);
   return OkStatus();
 }
+
+// Taps that a network gives while tiles run, see conv/tap_source.h.
+class HyenaTaps final : public conv::TapSource {
+ public:
+  explicit HyenaTaps(std::shared_ptr<const HyenaWeights> weights)
+      : weights_(std::move(weights)) {}
+
+  void Evaluate(size_t mixer, size_t first, size_t count, float* memory,
+                conv::FilterBank& out) const noexcept override {
+    const HyenaConfig& config = weights_->config();
+    const size_t o = mixer % config.convolutions();
+    const HyenaFilterWeights& w =
+        weights_->layers()[mixer / config.convolutions()].filter;
+    Scratch scratch = MakeScratch(config, memory);
+    LoadNetwork(config, w, scratch);
+    for (size_t done = 0; done < count; done += kPanel) {
+      const size_t now = std::min(kPanel, count - done);
+      // Both were finite when the model was prepared. If somebody has written
+      // to the file since, the answers are wrong, as those of any weight are.
+      if (EvaluatePanel(config, w, first + done, now, scratch)) {
+        RoundTaps(config, w, o, first + done, now, scratch);
+      } else {
+        std::fill_n(scratch.taps, now * config.width, 0.0f);
+      }
+      out.SetTaps(0, first + done, now, scratch.taps);
+    }
+  }
+
+  void Rest(size_t mixer, size_t count) const noexcept override {
+    const size_t convolutions = weights_->config().convolutions();
+    if (mixer % convolutions + 1 != convolutions) return;
+    DropPositions(*weights_, mixer / convolutions, count);
+  }
+
+ private:
+  const std::shared_ptr<const HyenaWeights> weights_;
+};
 
 }  // namespace
 
 Status EvaluateHyenaFilters(const HyenaWeights& weights, ThreadPool& pool,
                             const ModelState::Progress& progress,
-                            conv::FilterBank& bank) {
+                            conv::FilterBank& bank, size_t checked) {
   const HyenaConfig& config = weights.config();
-  LCSM_ASSIGN_OR_RETURN(std::vector<Scratch> scratch,
+  LCSM_ASSIGN_OR_RETURN(Scratches scratch,
                         MakeScratches(config, pool.NumThreads()));
   const size_t layers = weights.layers().size();
   for (size_t layer = 0; layer < layers; ++layer) {
@@ -255,16 +318,16 @@ Status EvaluateHyenaFilters(const HyenaWeights& weights, ThreadPool& pool,
                         static_cast<double>(layers));
       };
     }
-    LCSM_RETURN_IF_ERROR(EvaluateLayer(weights, layer,
-                                       layer * config.convolutions(), pool,
-                                       part, scratch, bank));
+    LCSM_RETURN_IF_ERROR(EvaluateLayer(
+        weights, layer, std::max(bank.taps(), checked),
+        layer * config.convolutions(), pool, part, scratch, bank));
   }
   return OkStatus();
 }
 
 StatusOr<std::unique_ptr<conv::FilterBank>> MakeHyenaFilters(
     const HyenaWeights& weights, size_t taps, ThreadPool& pool,
-    const ModelState::Progress& progress) {
+    const ModelState::Progress& progress, size_t checked) {
   const HyenaConfig& config = weights.config();
   conv::Problem problem;
   problem.mixers = config.layers * config.convolutions();
@@ -272,7 +335,8 @@ StatusOr<std::unique_ptr<conv::FilterBank>> MakeHyenaFilters(
   problem.length = problem.taps = taps;
   LCSM_ASSIGN_OR_RETURN(std::unique_ptr<conv::FilterBank> bank,
                         conv::FilterBank::Create(problem));
-  LCSM_RETURN_IF_ERROR(EvaluateHyenaFilters(weights, pool, progress, *bank));
+  LCSM_RETURN_IF_ERROR(
+      EvaluateHyenaFilters(weights, pool, progress, *bank, checked));
   return bank;
 }
 
@@ -280,29 +344,48 @@ Status EvaluateHyenaLayerFilter(const HyenaWeights& weights, size_t layer,
                                 ThreadPool& pool,
                                 const ModelState::Progress& progress,
                                 conv::FilterBank& bank) {
-  LCSM_ASSIGN_OR_RETURN(std::vector<Scratch> scratch,
+  LCSM_ASSIGN_OR_RETURN(Scratches scratch,
                         MakeScratches(weights.config(), pool.NumThreads()));
-  LCSM_RETURN_IF_ERROR(
-      EvaluateLayer(weights, layer, 0, pool, progress, scratch, bank));
-  // 24 MB a layer of a million positions, which would all be kept to the end.
-  const HyenaFilterWeights& filter = weights.layers()[layer].filter;
-  const size_t lags = bank.taps();
-  if (filter.z != nullptr) {
-    weights.source().DropPages(filter.z, lags * weights.config().features);
-  }
-  if (filter.t != nullptr) weights.source().DropPages(filter.t, lags);
+  LCSM_RETURN_IF_ERROR(EvaluateLayer(weights, layer, bank.taps(), 0, pool,
+                                     progress, scratch, bank));
+  DropPositions(weights, layer, bank.taps());
   return OkStatus();
+}
+
+std::shared_ptr<const conv::TapSource> MakeHyenaTaps(
+    std::shared_ptr<const HyenaWeights> weights) {
+  return std::make_shared<HyenaTaps>(std::move(weights));
+}
+
+conv::TapCost HyenaTapCost(const HyenaConfig& config) {
+  // From the filters' share of a prefill of 131 072 tokens of 8 x 256 on a 3
+  // GHz Zen 3 (docs/benchmarks.md): 2.8 microseconds a lag of a layer, for 24
+  // 900 products, which run at two thirds of the peak in float64, and 448 sines
+  // and exponentials. Good to a factor of two elsewhere, which is less than the
+  // next larger block costs or saves.
+  const double hidden = static_cast<double>(config.filter_width);
+  const double layers = static_cast<double>(config.filter_inner_layers) + 1;
+  const double channels = static_cast<double>(config.filter_channels());
+  const double products = hidden * (static_cast<double>(config.features) +
+                                    (layers - 1) * hidden + channels);
+  const double functions = layers * hidden + (config.modulate ? channels : 0.0);
+  conv::TapCost cost;
+  cost.lag_ns = (products / 16 + functions * 2.8) /
+                static_cast<double>(GroupsFor(config.width));
+  cost.scratch_floats = ScratchFloats(config);
+  return cost;
 }
 
 Status EvaluateHyenaFilterRows(const HyenaConfig& config,
                                const HyenaFilterWeights& filter, size_t first,
                                size_t count, double* out) {
-  const FilterMlp mlp = MakeMlp(config, filter);
-  LCSM_ASSIGN_OR_RETURN(Scratch scratch, MakeScratch(config));
+  LCSM_ASSIGN_OR_RETURN(Scratches scratches, MakeScratches(config, 1));
+  Scratch& scratch = scratches.workers.front();
+  LoadNetwork(config, filter, scratch);
   const size_t channels = config.filter_channels();
   for (size_t done = 0; done < count; done += kPanel) {
     const size_t now = std::min(kPanel, count - done);
-    if (!EvaluatePanel(config, filter, mlp, first + done, now, scratch)) {
+    if (!EvaluatePanel(config, filter, first + done, now, scratch)) {
       return InvalidInput("filter positions hold NaN or infinity");
     }
     for (size_t c = 0; c < channels; ++c) {

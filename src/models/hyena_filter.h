@@ -10,6 +10,8 @@
 
 #include "base/thread_pool.h"
 #include "conv/filter_bank.h"
+#include "conv/problem.h"
+#include "conv/tap_source.h"
 #include "lcsm/status.h"
 #include "models/hyena_weights.h"
 #include "runtime/model.h"
@@ -19,18 +21,29 @@ namespace lcsm {
 // Sets taps [0, bank.taps()) of all layers' filters, skips folded into tap 0;
 // mixer layer * (N-1) + o of the bank is convolution o of a layer. Work is
 // split over the pool by lags; the same bits for any number of threads.
-// `progress` may be empty; answering false gives kCancelled. Errors: positions
-// or filters that are not finite; memory. Requires bank.taps() <=
-// config.max_length.
+// `progress` may be empty; answering false gives kCancelled. Lags from
+// bank.taps() to `checked` are evaluated too and let go: who evaluates them
+// while running (MakeHyenaTaps) must not be the first to find that they are not
+// finite. Errors: positions or filters that are not finite; memory. Requires
+// bank.taps(), checked <= config.max_length.
 Status EvaluateHyenaFilters(const HyenaWeights& weights, ThreadPool& pool,
                             const ModelState::Progress& progress,
-                            conv::FilterBank& bank);
+                            conv::FilterBank& bank, size_t checked = 0);
 
-// A bank of the first `taps` > 0 taps of all layers, evaluated. Errors: as
-// above.
+// A bank of the first `taps` > 0 taps of all layers, evaluated. `checked` and
+// errors as above.
 StatusOr<std::unique_ptr<conv::FilterBank>> MakeHyenaFilters(
     const HyenaWeights& weights, size_t taps, ThreadPool& pool,
-    const ModelState::Progress& progress);
+    const ModelState::Progress& progress, size_t checked = 0);
+
+// The same taps in the same bits whenever they are wanted, for mixers numbered
+// as above. Lags that are asked for must have been evaluated before, here or
+// above, in this process: nothing is checked any more. Positions are read where
+// they lie in the file, and its pages let go after each tile.
+std::shared_ptr<const conv::TapSource> MakeHyenaTaps(
+    std::shared_ptr<const HyenaWeights> weights);
+// What that takes: an estimate of the time, and the exact memory.
+conv::TapCost HyenaTapCost(const HyenaConfig& config);
 
 // The same for one layer, of a bank of the layer's mixers alone.
 Status EvaluateHyenaLayerFilter(const HyenaWeights& weights, size_t layer,

@@ -106,6 +106,7 @@ StatusOr<conv::Plan> HyenaModel::MakePlan(const PrepareOptions& options,
   problem.channels = config.width;
   problem.length = problem.taps = extent.steps;
   problem.primed = extent.steps < extent.horizon;
+  problem.evaluation = HyenaTapCost(config);
   conv::PlanOptions plan = options.plan;
   if (options.memory_limit != 0) {
     const size_t others = weights_->bytes() +
@@ -137,10 +138,11 @@ StatusOr<std::shared_ptr<const PreparedModel>> HyenaModel::Prepare(
       by_layers ? HyenaPrefillShared::TapsFor(weights_->config(),
                                               extent.horizon, extent.limits)
                 : 0;
+  const size_t step_taps = extent.steps != 0 ? conv::TapsMade(plan) : 0;
   std::shared_ptr<const conv::FilterBank> filters;
-  if (const size_t taps = std::max(extent.steps, kept_taps); taps != 0) {
-    LCSM_ASSIGN_OR_RETURN(filters,
-                          MakeHyenaFilters(*weights_, taps, pool, progress));
+  if (const size_t taps = std::max(step_taps, kept_taps); taps != 0) {
+    LCSM_ASSIGN_OR_RETURN(filters, MakeHyenaFilters(*weights_, taps, pool,
+                                                    progress, extent.steps));
   }
   if (by_layers) {
     LCSM_ASSIGN_OR_RETURN(shared.prefill,
@@ -149,13 +151,15 @@ StatusOr<std::shared_ptr<const PreparedModel>> HyenaModel::Prepare(
                               kept_taps != 0 ? filters.get() : nullptr, pool));
   }
   if (extent.steps != 0) {
-    if (filters->taps() != extent.steps) {
+    if (filters->taps() != step_taps) {
       LCSM_ASSIGN_OR_RETURN(filters,
-                            conv::FilterBank::First(*filters, extent.steps));
+                            conv::FilterBank::First(*filters, step_taps));
     }
     LCSM_ASSIGN_OR_RETURN(
         shared.convolution,
-        conv::PreparedConvolution::Create(plan, std::move(filters), pool));
+        conv::PreparedConvolution::Create(
+            plan, std::move(filters), pool, nullptr,
+            conv::Evaluates(plan) ? MakeHyenaTaps(weights_) : nullptr));
   }
   // Filters made of a file that was cut short meanwhile are made of zeros.
   LCSM_RETURN_IF_ERROR(CheckWeights());

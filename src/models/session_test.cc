@@ -20,13 +20,20 @@ std::vector<conv::PlanOptions> AllPlans() {
   conv::PlanOptions flat;
   flat.method = conv::Method::kPlanned;
   flat.latency = conv::Latency::kFlat;
+  conv::PlanOptions evaluated;
+  evaluated.levels = conv::ParseLevels(
+                         "1x8 direct, 8x2 fft-fused evaluated, 16x8 fft-fused, "
+                         "128 fft-fused evaluated",
+                         "plan")
+                         .value();
   return {{},
           {.method = conv::Method::kLazy},
           {.method = conv::Method::kEager},
           {.method = conv::Method::kPlanned},
           {.method = conv::Method::kFutureFill},
           {.method = conv::Method::kGardner},
-          flat};
+          flat,
+          evaluated};
 }
 
 std::shared_ptr<const PreparedModel> Prepare(const TestModel& test,

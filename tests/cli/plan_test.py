@@ -59,6 +59,8 @@ class Plan(CliTest):
                            (("--plan", self.write("bad", "1x2 direct")), "last level has a radix"),
                            (("--plan", self.write("worse", "one two three")), "line 1"),
                            (("--plan", self.write("empty", "# none\n")), "holds no level"),
+                           (("--plan", self.write("given", "1x2048 direct, 2048 fft-fused evaluated")),
+                            "would be evaluated while running"),
                            (("--plan", "missing"), "missing")):
             with self.subTest(args=args):
                 self.assertIn(part, self.fails(1, *SMALL, *args))
@@ -81,6 +83,8 @@ class Generate(CliTest):
         want = self.ok(*self.args).stdout
         for extra in (("--latency", "flat"), ("--method", "paper"), ("--method", "futurefill"),
                       ("--method", "gardner"), ("--method", "lazy"),
+                      ("--plan", self.write("e", "1x8 direct, 8x4 fft-fused, 32x2 fft-fused evaluated, 64x4 fft-fused, "
+                                                 "256 fft-fused evaluated")),
                       ("--plan", self.write("p", "1x8 direct, 8x3 direct-blocked, 24 direct"))):
             with self.subTest(extra=extra):
                 self.assertEqual(self.ok(*self.args, *extra).stdout, want)
@@ -89,6 +93,14 @@ class Generate(CliTest):
         text = self.ok(*self.args, "--dry-run").stdout.decode()
         for part in ("at most at a time", "plan:", "time:"):
             self.assertIn(part, text)
+
+    def test_a_plan_says_which_taps_are_evaluated(self):
+        plan = self.write("e", "1x8 direct, 8x2 fft-fused remade, 16x8 fft-fused, 128 fft-fused evaluated")
+        args = ("plan", "--length", 256, "--plan", plan)
+        self.assertIn(b"**: and so are the taps", self.ok(*args).stdout)
+        levels = json.loads(self.ok(*args, "--json").stdout)["levels"]
+        self.assertEqual([level["evaluated"] for level in levels], [False, False, False, True])
+        self.assertIn("no network", self.fails(1, *args, "--measure"))
 
     def test_a_run_that_cannot_fit_is_refused_with_the_numbers(self):
         text = self.fails(1, *self.args, "--memory-limit", "9M")
