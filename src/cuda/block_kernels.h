@@ -16,7 +16,7 @@
 namespace lcsm::cuda {
 
 // x[row] = embedding[tokens[row]]; the first launch of a step counts it.
-struct EmbedKernel {
+struct EmbedKernel : Elementwise<EmbedKernel> {
   struct Args {
     StepControl* control = nullptr;  // Null: only looks up.
     const int32_t* tokens = nullptr;
@@ -24,21 +24,12 @@ struct EmbedKernel {
     uint64_t rows = 0, width = 0;
     float* x = nullptr;
   };
-  struct Thread {};
-  static constexpr int kThreads = 256;
 
-  static size_t SharedFloats(const Args&) { return 0; }
-  static Grid GridOf(const Args& args) {
-    return {static_cast<uint32_t>(CeilDiv(args.rows * args.width, kThreads)),
-            1};
+  LCSM_HD static uint64_t Elements(const Args& args) {
+    return args.rows * args.width;
   }
-  LCSM_HD static int Phases(const Args&, Block) { return 1; }
-  LCSM_HD static void Run(int, const Args& args, Block block, int thread,
-                          Thread&, float*) {
-    const uint64_t id =
-        uint64_t{block.x} * kThreads + static_cast<uint64_t>(thread);
+  LCSM_HD static void Element(const Args& args, uint64_t id) {
     if (id == 0 && args.control != nullptr) ++args.control->known;
-    if (id >= args.rows * args.width) return;
     const auto token = static_cast<uint64_t>(args.tokens[id / args.width]);
     args.x[id] = args.embedding[token * args.width + id % args.width];
   }

@@ -25,31 +25,22 @@ struct DirectWork {
 // acc[j] += sum of x[i] * taps[n_in + j - i], eight outputs of one channel a
 // thread: a window of taps slides by in registers, so that eight inputs and
 // fifteen taps serve 64 products.
-struct DirectTileKernel {
+struct DirectTileKernel : Elementwise<DirectTileKernel, 128> {
   using Args = DirectWork;
-  struct Thread {};
-  static constexpr int kThreads = 128;
   static constexpr int kOutputs = 8;
 
-  static size_t SharedFloats(const Args&) { return 0; }
   LCSM_HD static uint64_t Strips(const Args& work) {
     return CeilDiv(work.level.block, kOutputs);
   }
-  static Grid GridOf(const Args& work) {
-    return {static_cast<uint32_t>(
-                CeilDiv(work.histories * Strips(work) * kLanes, kThreads)),
-            1};
+  LCSM_HD static bool IsDue(const Args& work) {
+    return TileAt(work.level, work.control->known).terms != 0;
   }
-  LCSM_HD static int Phases(const Args& work, Block) {
-    return TileAt(work.level, work.control->known).terms == 0 ? 0 : 1;
+  LCSM_HD static uint64_t Elements(const Args& work) {
+    return work.histories * Strips(work) * kLanes;
   }
-  LCSM_HD static void Run(int, const Args& work, Block block, int thread,
-                          Thread&, float*) {
-    const uint64_t id =
-        uint64_t{block.x} * kThreads + static_cast<uint64_t>(thread);
+  LCSM_HD static void Element(const Args& work, uint64_t id) {
     const uint64_t lane = id % kLanes, rest = id / kLanes;
     const uint64_t strip = rest % Strips(work), history = rest / Strips(work);
-    if (history >= work.histories) return;
     const TileSpan tile = TileAt(work.level, work.control->known);
     const uint64_t j0 = strip * kOutputs;
     if (j0 >= tile.outputs) return;
@@ -200,7 +191,7 @@ struct ScatterKernel {
 };
 
 // Adds what deferred levels have for the block of outputs that begins now.
-struct AddDeferredKernel {
+struct AddDeferredKernel : Elementwise<AddDeferredKernel> {
   struct Args {
     const StepControl* control = nullptr;
     LevelShape level;             // Of the distant level.
@@ -209,30 +200,19 @@ struct AddDeferredKernel {
     float* lines = nullptr;
     uint64_t stride = 0, histories = 0;
   };
-  struct Thread {};
-  static constexpr int kThreads = 256;
 
-  static size_t SharedFloats(const Args&) { return 0; }
-  static Grid GridOf(const Args& args) {
-    return {static_cast<uint32_t>(
-                CeilDiv(args.histories * args.base * kLanes, kThreads)),
-            1};
-  }
-  LCSM_HD static int Phases(const Args& args, Block) {
+  LCSM_HD static bool IsDue(const Args& args) {
     const uint64_t target = args.control->known / args.level.block;
-    const bool any =
-        args.control->known < args.level.length && target >= 2 &&
-        TileAt(args.level, (target - 1) * args.level.block).terms != 0;
-    return any ? 1 : 0;
+    return args.control->known < args.level.length && target >= 2 &&
+           TileAt(args.level, (target - 1) * args.level.block).terms != 0;
   }
-  LCSM_HD static void Run(int, const Args& args, Block block, int thread,
-                          Thread&, float*) {
+  LCSM_HD static uint64_t Elements(const Args& args) {
+    return args.histories * args.base * kLanes;
+  }
+  LCSM_HD static void Element(const Args& args, uint64_t id) {
     const uint64_t known = args.control->known, u = args.level.block;
-    const uint64_t id =
-        uint64_t{block.x} * kThreads + static_cast<uint64_t>(thread);
     const uint64_t history = id / (args.base * kLanes);
     const uint64_t at = id % (args.base * kLanes);
-    if (history >= args.histories) return;
     if (known + at / kLanes >= args.level.length) return;
     const uint64_t row = known / u % 2 * u + known % u;
     args.lines[history * args.stride + known * kLanes + at] +=
@@ -242,7 +222,7 @@ struct AddDeferredKernel {
 
 // Red cells of all histories at once, of inputs that do not depend on each
 // other: mixers alone, as benchmarks have them. CountKernel comes before.
-struct RedCellsKernel {
+struct RedCellsKernel : Elementwise<RedCellsKernel> {
   struct Args {
     const StepControl* control = nullptr;
     const float* x = nullptr;  // [num_rows][histories][kLanes], in turns.
@@ -254,21 +234,12 @@ struct RedCellsKernel {
     const float* head = nullptr;
     uint32_t folds_tiny = 0;
   };
-  struct Thread {};
-  static constexpr int kThreads = 256;
 
-  static size_t SharedFloats(const Args&) { return 0; }
-  static Grid GridOf(const Args& args) {
-    return {static_cast<uint32_t>(CeilDiv(args.histories * kLanes, kThreads)),
-            1};
+  LCSM_HD static uint64_t Elements(const Args& args) {
+    return args.histories * kLanes;
   }
-  LCSM_HD static int Phases(const Args&, Block) { return 1; }
-  LCSM_HD static void Run(int, const Args& args, Block block, int thread,
-                          Thread&, float*) {
-    const uint64_t id =
-        uint64_t{block.x} * kThreads + static_cast<uint64_t>(thread);
+  LCSM_HD static void Element(const Args& args, uint64_t id) {
     const uint64_t history = id / kLanes, lane = id % kLanes;
-    if (history >= args.histories) return;
     const uint64_t known = args.control->known, t = known - 1;
     const Follow follow =
         args.folds_tiny != 0 ? TinyFollow(args.length, known) : Follow::kNone;
@@ -285,7 +256,7 @@ struct RedCellsKernel {
 // leaves zero there as its input: a session that is followed by zeros for as
 // long as it could go on has then said all that its inputs contribute to the
 // future (Session files, see state.h).
-struct DrainKernel {
+struct DrainKernel : Elementwise<DrainKernel> {
   struct Args {
     const StepControl* control = nullptr;
     float* lines = nullptr;
@@ -296,21 +267,12 @@ struct DrainKernel {
     uint64_t batch = 1, length = 0;
     uint32_t folds_tiny = 0;
   };
-  struct Thread {};
-  static constexpr int kThreads = 256;
 
-  static size_t SharedFloats(const Args&) { return 0; }
-  static Grid GridOf(const Args& args) {
-    return {static_cast<uint32_t>(CeilDiv(args.histories * kLanes, kThreads)),
-            1};
+  LCSM_HD static uint64_t Elements(const Args& args) {
+    return args.histories * kLanes;
   }
-  LCSM_HD static int Phases(const Args&, Block) { return 1; }
-  LCSM_HD static void Run(int, const Args& args, Block block, int thread,
-                          Thread&, float*) {
-    const uint64_t id =
-        uint64_t{block.x} * kThreads + static_cast<uint64_t>(thread);
+  LCSM_HD static void Element(const Args& args, uint64_t id) {
     const uint64_t history = id / kLanes, lane = id % kLanes;
-    if (history >= args.histories) return;
     const uint64_t known = args.control->known, t = known - 1;
     const Follow follow =
         args.folds_tiny != 0 ? TinyFollow(args.length, known) : Follow::kNone;
@@ -324,18 +286,14 @@ struct DrainKernel {
 };
 
 // known += 1, where no embedding does it.
-struct CountKernel {
+struct CountKernel : Elementwise<CountKernel, 32> {
   struct Args {
     StepControl* control = nullptr;
   };
-  struct Thread {};
-  static constexpr int kThreads = 32;
-  static size_t SharedFloats(const Args&) { return 0; }
-  static Grid GridOf(const Args&) { return {1, 1}; }
-  LCSM_HD static int Phases(const Args&, Block) { return 1; }
-  LCSM_HD static void Run(int, const Args& args, Block, int thread, Thread&,
-                          float*) {
-    if (thread == 0) ++args.control->known;
+
+  LCSM_HD static uint64_t Elements(const Args&) { return 1; }
+  LCSM_HD static void Element(const Args& args, uint64_t) {
+    ++args.control->known;
   }
 };
 

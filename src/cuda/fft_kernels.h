@@ -279,34 +279,24 @@ struct FftTileKernel {
 
 // One pass in device memory, a butterfly a thread. `first_pass` is that pass,
 // `forward` the way; source and sink as in FftWork (never kSpectrum).
-struct FftPassKernel {
+struct FftPassKernel : Elementwise<FftPassKernel> {
   struct Args {
     FftWork work;
     uint32_t forward = 1;
   };
-  struct Thread {};
-  static constexpr int kThreads = 256;
 
-  static size_t SharedFloats(const Args&) { return 0; }
   LCSM_HD static const FftPass& PassOf(const Args& args) {
     return args.work.passes.pass[args.work.first_pass];
   }
-  LCSM_HD static uint64_t Butterflies(const Args& args) {
+  LCSM_HD static uint64_t Elements(const Args& args) {
     return (args.work.histories * kLanes)
            << (args.work.passes.log_u - PassOf(args).LogSize());
   }
-  static Grid GridOf(const Args& args) {
-    return {static_cast<uint32_t>(CeilDiv(Butterflies(args), kThreads)), 1};
+  LCSM_HD static bool IsDue(const Args& args) {
+    return args.work.Span().terms != 0;
   }
-  LCSM_HD static int Phases(const Args& args, Block) {
-    return args.work.Span().terms == 0 ? 0 : 1;
-  }
-  LCSM_HD static void Run(int, const Args& args, Block block, int thread,
-                          Thread&, float*) {
+  LCSM_HD static void Element(const Args& args, uint64_t id) {
     const FftWork& work = args.work;
-    const uint64_t id =
-        uint64_t{block.x} * kThreads + static_cast<uint64_t>(thread);
-    if (id >= Butterflies(args)) return;
     const FftPass pass = PassOf(args);
     const int log_a_history = work.passes.log_u - pass.LogSize();
     // Lanes side by side, then butterflies of a history, then histories.

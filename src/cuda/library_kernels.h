@@ -24,26 +24,16 @@ struct LibraryWork {
 };
 
 // The newest block, and zeros behind it if there is room.
-struct PackKernel {
+struct PackKernel : Elementwise<PackKernel> {
   using Args = LibraryWork;
-  struct Thread {};
-  static constexpr int kThreads = 256;
 
-  static size_t SharedFloats(const Args&) { return 0; }
   LCSM_HD static uint64_t Elements(const Args& work) {
     return work.histories * kLanes * work.time_length;
   }
-  static Grid GridOf(const Args& work) {
-    return {static_cast<uint32_t>(CeilDiv(Elements(work), kThreads)), 1};
+  LCSM_HD static bool IsDue(const Args& work) {
+    return TileAt(work.level, work.control->known).terms != 0;
   }
-  LCSM_HD static int Phases(const Args& work, Block) {
-    return TileAt(work.level, work.control->known).terms == 0 ? 0 : 1;
-  }
-  LCSM_HD static void Run(int, const Args& work, Block block, int thread,
-                          Thread&, float*) {
-    const uint64_t id =
-        uint64_t{block.x} * kThreads + static_cast<uint64_t>(thread);
-    if (id >= Elements(work)) return;
+  LCSM_HD static void Element(const Args& work, uint64_t id) {
     const uint64_t u = work.level.block, n = id % work.time_length,
                    column = id / work.time_length;
     const uint64_t newest = TileAt(work.level, work.control->known).newest;
@@ -54,24 +44,13 @@ struct PackKernel {
   }
 };
 
-struct SpectrumProductKernel {
+struct SpectrumProductKernel : Elementwise<SpectrumProductKernel> {
   using Args = LibraryWork;
-  struct Thread {};
-  static constexpr int kThreads = 256;
 
-  static size_t SharedFloats(const Args&) { return 0; }
   LCSM_HD static uint64_t Elements(const Args& work) {
     return work.histories * kLanes * (work.level.block + 1);
   }
-  static Grid GridOf(const Args& work) {
-    return {static_cast<uint32_t>(CeilDiv(Elements(work), kThreads)), 1};
-  }
-  LCSM_HD static int Phases(const Args&, Block) { return 1; }
-  LCSM_HD static void Run(int, const Args& work, Block block, int thread,
-                          Thread&, float*) {
-    const uint64_t id =
-        uint64_t{block.x} * kThreads + static_cast<uint64_t>(thread);
-    if (id >= Elements(work)) return;
+  LCSM_HD static void Element(const Args& work, uint64_t id) {
     const uint64_t points = work.level.block + 1, column = id / points;
     const uint64_t filter = column / kLanes / work.batch;
     work.spectrum[id] =
@@ -82,26 +61,16 @@ struct SpectrumProductKernel {
 };
 
 // The last U values of each sequence are the outputs.
-struct UnpackKernel {
+struct UnpackKernel : Elementwise<UnpackKernel> {
   using Args = LibraryWork;
-  struct Thread {};
-  static constexpr int kThreads = 256;
 
-  static size_t SharedFloats(const Args&) { return 0; }
   LCSM_HD static uint64_t Elements(const Args& work) {
     return work.histories * kLanes * work.level.block;
   }
-  static Grid GridOf(const Args& work) {
-    return {static_cast<uint32_t>(CeilDiv(Elements(work), kThreads)), 1};
+  LCSM_HD static bool IsDue(const Args& work) {
+    return TileAt(work.level, work.control->known).terms != 0;
   }
-  LCSM_HD static int Phases(const Args& work, Block) {
-    return TileAt(work.level, work.control->known).terms == 0 ? 0 : 1;
-  }
-  LCSM_HD static void Run(int, const Args& work, Block block, int thread,
-                          Thread&, float*) {
-    const uint64_t id =
-        uint64_t{block.x} * kThreads + static_cast<uint64_t>(thread);
-    if (id >= Elements(work)) return;
+  LCSM_HD static void Element(const Args& work, uint64_t id) {
     // Lanes side by side: the histories' lines are what is read and written.
     const uint64_t u = work.level.block, lane = id % kLanes;
     const uint64_t n = id / kLanes % u, history = id / kLanes / u;

@@ -13,6 +13,8 @@
 //                             Thread&, float* shared);
 //   };
 //
+// Most kernels are simpler than that: see Elementwise.
+//
 // Between two phases all threads of a block wait for each other, and nowhere
 // else. So a block can be run by one CPU thread, phase after phase, thread
 // after thread, and the tests run the very arithmetic of the device on machines
@@ -59,6 +61,49 @@ LCSM_HD T Max(T a, T b) {
   return a < b ? b : a;
 }
 LCSM_HD uint64_t CeilDiv(uint64_t n, uint64_t by) { return (n + by - 1) / by; }
+
+// Kernels of one phase, in which a thread has an element and shares nothing:
+//
+//   struct K : Elementwise<K> {
+//     struct Args {..};
+//     LCSM_HD static uint64_t Elements(const Args&);
+//     LCSM_HD static void Element(const Args&, uint64_t id);
+//     // Where a launch may find that there is nothing to do.
+//     LCSM_HD static bool IsDue(const Args&);
+//   };
+//
+// K is incomplete where its base is made, so all that takes K::Args here is a
+// template.
+template <typename Kernel, int kBlockThreads = 256>
+struct Elementwise {
+  struct Thread {};
+  static constexpr int kThreads = kBlockThreads;
+
+  template <typename Args>
+  static size_t SharedFloats(const Args&) {
+    return 0;
+  }
+  template <typename Args>
+  static Grid GridOf(const Args& args) {
+    return {static_cast<uint32_t>(CeilDiv(Kernel::Elements(args), kThreads)),
+            1};
+  }
+  template <typename Args>
+  LCSM_HD static bool IsDue(const Args&) {
+    return true;
+  }
+  template <typename Args>
+  LCSM_HD static int Phases(const Args& args, Block) {
+    return Kernel::IsDue(args) ? 1 : 0;
+  }
+  template <typename Args>
+  LCSM_HD static void Run(int, const Args& args, Block block, int thread,
+                          Thread&, float*) {
+    const uint64_t id =
+        uint64_t{block.x} * kThreads + static_cast<uint64_t>(thread);
+    if (id < Kernel::Elements(args)) Kernel::Element(args, id);
+  }
+};
 
 // a * b + c, rounded once.
 LCSM_HD float Fma(float a, float b, float c) {

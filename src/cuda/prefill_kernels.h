@@ -64,7 +64,7 @@ struct NormRowsKernel {
 // Streams through bias and short FIR: q[t][s] of p[t - K + 1 .. t][s], where
 // rows before the first are those of the tail. The tail itself moves on in a
 // launch of its own (Args::moves_tail), when all rows have been read.
-struct FirRowsKernel {
+struct FirRowsKernel : Elementwise<FirRowsKernel> {
   struct Args {
     const float* p = nullptr;  // [rows][streams], without bias.
     float* q = nullptr;        // [rows][streams]
@@ -76,16 +76,10 @@ struct FirRowsKernel {
     uint32_t taps = 1, tail_rows = 1;
     uint32_t moves_tail = 0;
   };
-  struct Thread {};
-  static constexpr int kThreads = 256;
 
-  static size_t SharedFloats(const Args&) { return 0; }
-  static Grid GridOf(const Args& args) {
-    const uint64_t n =
-        args.moves_tail != 0 ? args.streams : args.rows * args.streams;
-    return {static_cast<uint32_t>(CeilDiv(n, kThreads)), 1};
+  LCSM_HD static uint64_t Elements(const Args& args) {
+    return args.moves_tail != 0 ? args.streams : args.rows * args.streams;
   }
-  LCSM_HD static int Phases(const Args&, Block) { return 1; }
   // Row t of what went in, t counted from the first of this call.
   LCSM_HD static float Past(const Args& args, int64_t t, uint64_t s) {
     if (t >= 0) {
@@ -95,13 +89,9 @@ struct FirRowsKernel {
     return row < 0 ? 0.0f
                    : args.tail[static_cast<uint64_t>(row) * args.streams + s];
   }
-  LCSM_HD static void Run(int, const Args& args, Block block, int thread,
-                          Thread&, float*) {
-    const uint64_t id =
-        uint64_t{block.x} * kThreads + static_cast<uint64_t>(thread);
+  LCSM_HD static void Element(const Args& args, uint64_t id) {
     const uint64_t s = id % args.streams;
     if (args.moves_tail != 0) {
-      if (id >= args.streams) return;
       // Oldest first; a row that is read here was not written yet.
       for (uint32_t j = 0; j < args.tail_rows; ++j) {
         const int64_t t = static_cast<int64_t>(args.rows + j) -
@@ -110,7 +100,6 @@ struct FirRowsKernel {
       }
       return;
     }
-    if (id >= args.rows * args.streams) return;
     const auto t = static_cast<int64_t>(id / args.streams);
     float q = args.fir_bias[s];
     for (uint32_t j = 0; j < args.taps; ++j) {
@@ -125,7 +114,7 @@ struct FirRowsKernel {
 //   kIn:     lines = q[v] * q[gate]
 //   kAgain:  lines = lines * q[gate]   (orders above 2)
 //   kOut:    y = lines * q[gate]
-struct GateKernel {
+struct GateKernel : Elementwise<GateKernel> {
   enum class Way : uint32_t { kIn, kAgain, kOut };
   struct Args {
     Way way = Way::kIn;
@@ -136,20 +125,11 @@ struct GateKernel {
     uint64_t line_stride = 0, first_line = 0;
     float* y = nullptr;  // [rows][width]
   };
-  struct Thread {};
-  static constexpr int kThreads = 256;
 
-  static size_t SharedFloats(const Args&) { return 0; }
-  static Grid GridOf(const Args& args) {
-    return {static_cast<uint32_t>(CeilDiv(args.rows * args.width, kThreads)),
-            1};
+  LCSM_HD static uint64_t Elements(const Args& args) {
+    return args.rows * args.width;
   }
-  LCSM_HD static int Phases(const Args&, Block) { return 1; }
-  LCSM_HD static void Run(int, const Args& args, Block block, int thread,
-                          Thread&, float*) {
-    const uint64_t id =
-        uint64_t{block.x} * kThreads + static_cast<uint64_t>(thread);
-    if (id >= args.rows * args.width) return;
+  LCSM_HD static void Element(const Args& args, uint64_t id) {
     const uint64_t row = id / args.width, channel = id % args.width;
     float* const line = args.lines + channel / kLanes * args.line_stride +
                         (args.first_line + row) * kLanes + channel % kLanes;
@@ -167,7 +147,7 @@ struct GateKernel {
 
 // What follows a product of many rows: bias, then nothing, the residual or
 // GELU.
-struct FinishRowsKernel {
+struct FinishRowsKernel : Elementwise<FinishRowsKernel> {
   struct Args {
     const float* product = nullptr;  // [rows][width]
     const float* bias = nullptr;     // Null: none.
@@ -175,20 +155,11 @@ struct FinishRowsKernel {
     uint64_t rows = 0, width = 0;
     LinearThen then = LinearThen::kStore;
   };
-  struct Thread {};
-  static constexpr int kThreads = 256;
 
-  static size_t SharedFloats(const Args&) { return 0; }
-  static Grid GridOf(const Args& args) {
-    return {static_cast<uint32_t>(CeilDiv(args.rows * args.width, kThreads)),
-            1};
+  LCSM_HD static uint64_t Elements(const Args& args) {
+    return args.rows * args.width;
   }
-  LCSM_HD static int Phases(const Args&, Block) { return 1; }
-  LCSM_HD static void Run(int, const Args& args, Block block, int thread,
-                          Thread&, float*) {
-    const uint64_t id =
-        uint64_t{block.x} * kThreads + static_cast<uint64_t>(thread);
-    if (id >= args.rows * args.width) return;
+  LCSM_HD static void Element(const Args& args, uint64_t id) {
     float value = args.product[id];
     if (args.bias != nullptr) value += args.bias[id % args.width];
     if (args.then == LinearThen::kAdd) value += args.y[id];
@@ -198,30 +169,21 @@ struct FinishRowsKernel {
 };
 
 // Rounded weights as float32, for the library's products.
-struct WidenKernel {
+struct WidenKernel : Elementwise<WidenKernel> {
   struct Args {
     const Bfloat16* from = nullptr;
     float* to = nullptr;
     uint64_t count = 0;
   };
-  struct Thread {};
-  static constexpr int kThreads = 256;
 
-  static size_t SharedFloats(const Args&) { return 0; }
-  static Grid GridOf(const Args& args) {
-    return {static_cast<uint32_t>(CeilDiv(args.count, kThreads)), 1};
-  }
-  LCSM_HD static int Phases(const Args&, Block) { return 1; }
-  LCSM_HD static void Run(int, const Args& args, Block block, int thread,
-                          Thread&, float*) {
-    const uint64_t id =
-        uint64_t{block.x} * kThreads + static_cast<uint64_t>(thread);
-    if (id < args.count) args.to[id] = ToFloat(args.from[id]);
+  LCSM_HD static uint64_t Elements(const Args& args) { return args.count; }
+  LCSM_HD static void Element(const Args& args, uint64_t id) {
+    args.to[id] = ToFloat(args.from[id]);
   }
 };
 
 // y[n] += x[n] for lines of many histories: what earlier tokens contribute.
-struct MoveLinesKernel {
+struct MoveLinesKernel : Elementwise<MoveLinesKernel> {
   struct Args {
     const float* from = nullptr;  // [histories][from_stride]
     float* to = nullptr;          // [histories][to_stride]
@@ -229,21 +191,11 @@ struct MoveLinesKernel {
     uint64_t histories = 0, floats = 0;  // Of each.
     uint32_t adds = 0;                   // Else copied.
   };
-  struct Thread {};
-  static constexpr int kThreads = 256;
 
-  static size_t SharedFloats(const Args&) { return 0; }
-  static Grid GridOf(const Args& args) {
-    return {
-        static_cast<uint32_t>(CeilDiv(args.histories * args.floats, kThreads)),
-        1};
+  LCSM_HD static uint64_t Elements(const Args& args) {
+    return args.histories * args.floats;
   }
-  LCSM_HD static int Phases(const Args&, Block) { return 1; }
-  LCSM_HD static void Run(int, const Args& args, Block block, int thread,
-                          Thread&, float*) {
-    const uint64_t id =
-        uint64_t{block.x} * kThreads + static_cast<uint64_t>(thread);
-    if (id >= args.histories * args.floats) return;
+  LCSM_HD static void Element(const Args& args, uint64_t id) {
     const uint64_t history = id / args.floats, at = id % args.floats;
     const float value = args.from[history * args.from_stride + at];
     float& out = args.to[history * args.to_stride + at];
