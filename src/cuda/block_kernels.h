@@ -85,17 +85,13 @@ LCSM_HD float MixChannel(const MixWork& mix, uint32_t row, uint32_t channel,
     streams[k * kStride] = q;
   }
   const uint64_t known = mix.control->known;
-  const Follow follow =
-      mix.folds_tiny != 0 ? TinyFollow(mix.length, known) : Follow::kNone;
   float v = streams[mix.order * kStride];
   const uint64_t group = channel / kLanes, lane = channel % kLanes;
   for (uint32_t o = 0; o + 1 < mix.order; ++o) {
     v *= streams[(mix.order - 1 - o) * kStride];
     if (mix.control->skip_mixers != 0) continue;
     const uint64_t filter = (mix.first_mixer + o) * mix.groups + group;
-    float* const line = mix.lines + (filter * mix.batch + row) * mix.stride +
-                        (known - 1) * kLanes + lane;
-    v = RedCell(follow, mix.head + filter * kHeadTaps * kLanes + lane, v, line);
+    v = RedCellOf(mix, known, filter * mix.batch + row, filter, lane, v);
   }
   return v * streams[0];
 }

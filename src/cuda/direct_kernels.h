@@ -241,13 +241,9 @@ struct RedCellsKernel : Elementwise<RedCellsKernel> {
   LCSM_HD static void Element(const Args& args, uint64_t id) {
     const uint64_t history = id / kLanes, lane = id % kLanes;
     const uint64_t known = args.control->known, t = known - 1;
-    const Follow follow =
-        args.folds_tiny != 0 ? TinyFollow(args.length, known) : Follow::kNone;
     const uint64_t row = args.histories * kLanes;
-    const float y = RedCell(
-        follow, args.head + history / args.batch * kHeadTaps * kLanes + lane,
-        args.x[t % args.num_rows * row + id],
-        args.lines + history * args.stride + t * kLanes + lane);
+    const float y = RedCellOf(args, known, history, history / args.batch, lane,
+                              args.x[t % args.num_rows * row + id]);
     if (t < args.num_kept) args.y[t * row + id] = y;
   }
 };
@@ -274,14 +270,9 @@ struct DrainKernel : Elementwise<DrainKernel> {
   LCSM_HD static void Element(const Args& args, uint64_t id) {
     const uint64_t history = id / kLanes, lane = id % kLanes;
     const uint64_t known = args.control->known, t = known - 1;
-    const Follow follow =
-        args.folds_tiny != 0 ? TinyFollow(args.length, known) : Follow::kNone;
-    const float* const head =
-        args.head + history / args.batch * kHeadTaps * kLanes + lane;
     args.drained[history * args.drained_stride + (t - args.first) * kLanes +
                  lane] =
-        RedCell(follow, head, 0.0f,
-                args.lines + history * args.stride + t * kLanes + lane);
+        RedCellOf(args, known, history, history / args.batch, lane, 0.0f);
   }
 };
 

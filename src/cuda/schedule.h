@@ -87,6 +87,19 @@ LCSM_HD float RedCell(Follow follow, const float* head, float x, float* line) {
   return y;
 }
 
+// The red cell of one channel of a history when `known` inputs are known with
+// x, and the tiny tile behind it, where the plan folds that in. `Work` says
+// where lines and first taps are: the kernels' arguments that have red cells.
+template <typename Work>
+LCSM_HD float RedCellOf(const Work& work, uint64_t known, uint64_t history,
+                        uint64_t filter, uint64_t lane, float x) {
+  const Follow follow =
+      work.folds_tiny != 0 ? TinyFollow(work.length, known) : Follow::kNone;
+  return RedCell(
+      follow, work.head + filter * kHeadTaps * kLanes + lane, x,
+      work.lines + history * work.stride + (known - 1) * kLanes + lane);
+}
+
 // What a step's kernels read instead of arguments, since those are fixed when
 // the step is captured. In device memory.
 struct StepControl {
