@@ -8,119 +8,104 @@
 namespace lcsm::cuda {
 namespace {
 
-// By its name, where the loader finds such, or where it was when this was
-// built.
-void* Open(const std::string& name) {
-  void* library = dlopen(name.c_str(), RTLD_NOW | RTLD_LOCAL);
-  if (library == nullptr) {
-    library = dlopen((std::string(LCSM_CUDA_LIBRARY_DIR "/") + name).c_str(),
-                     RTLD_NOW | RTLD_LOCAL);
+// A library's functions, or the sentence why there are none.
+template <typename Functions>
+class Library {
+ public:
+  // `file` is looked for where the loader does, then where it was when this was
+  // built. `bind` names each function to Bind.
+  template <typename BindAll>
+  Library(const char* what, const std::string& file, BindAll&& bind) {
+    library_ = dlopen(file.c_str(), RTLD_NOW | RTLD_LOCAL);
+    if (library_ == nullptr) {
+      library_ = dlopen((std::string(LCSM_CUDA_LIBRARY_DIR "/") + file).c_str(),
+                        RTLD_NOW | RTLD_LOCAL);
+    }
+    if (library_ == nullptr) {
+      status_ = Unsupported(fmt::format(
+          "{} was not found: the file {} is wanted where the loader looks for "
+          "libraries, or in {}",
+          what, file, LCSM_CUDA_LIBRARY_DIR));
+      return;
+    }
+    bind(*this);
+    if (missing_ != nullptr) {
+      status_ = Unsupported(fmt::format(
+          "{} is not what this build was made for: {} has no function {}", what,
+          file, missing_));
+    }
   }
-  return library;
-}
 
-template <typename Function>
-bool Find(void* library, const char* name, Function* function) {
-  *function = reinterpret_cast<Function>(dlsym(library, name));
-  return *function != nullptr;
-}
-
-Status Missing(const char* what, const std::string& name) {
-  return Unsupported(fmt::format(
-      "{} was not found: the file {} is wanted where the loader looks for "
-      "libraries, or in {}",
-      what, name, LCSM_CUDA_LIBRARY_DIR));
-}
-
-struct Cublas {
-  CublasFunctions functions;
-  Status status;
-};
-Cublas MakeCublas() {
-  Cublas made;
-  const std::string name = fmt::format("libcublas.so.{}", CUBLAS_VER_MAJOR);
-  CublasFunctions& f = made.functions;
-  void* const library = Open(name);
-  if (library == nullptr || !Find(library, "cublasCreate_v2", &f.create) ||
-      !Find(library, "cublasDestroy_v2", &f.destroy) ||
-      !Find(library, "cublasSetStream_v2", &f.set_stream) ||
-      !Find(library, "cublasSgemm_v2", &f.sgemm)) {
-    made.status = Missing("cuBLAS", name);
+  template <typename Function>
+  void Bind(const char* name, Function Functions::*slot) {
+    functions_.*slot = reinterpret_cast<Function>(dlsym(library_, name));
+    if (functions_.*slot == nullptr && missing_ == nullptr) missing_ = name;
   }
-  return made;
-}
-
-struct Cufft {
-  CufftFunctions functions;
-  Status status;
-};
-Cufft MakeCufft() {
-  Cufft made;
-  const std::string name = fmt::format("libcufft.so.{}", CUFFT_VER_MAJOR);
-  CufftFunctions& f = made.functions;
-  void* const library = Open(name);
-  if (library == nullptr || !Find(library, "cufftPlanMany", &f.plan_many) ||
-      !Find(library, "cufftDestroy", &f.destroy) ||
-      !Find(library, "cufftSetStream", &f.set_stream) ||
-      !Find(library, "cufftExecR2C", &f.forward) ||
-      !Find(library, "cufftExecC2R", &f.inverse)) {
-    made.status = Missing("cuFFT", name);
+  StatusOr<const Functions*> functions() const {
+    LCSM_RETURN_IF_ERROR(status_);
+    return &functions_;
   }
-  return made;
-}
 
-#ifdef LCSM_CUDNN
-struct Cudnn {
-  CudnnFunctions functions;
-  Status status;
+ private:
+  void* library_ = nullptr;  // Never closed.
+  const char* missing_ = nullptr;
+  Functions functions_;
+  Status status_;
 };
-Cudnn MakeCudnn() {
-  Cudnn made;
-  const std::string name = fmt::format("libcudnn.so.{}", CUDNN_MAJOR);
-  CudnnFunctions& f = made.functions;
-  void* const l = Open(name);
-  const bool found =
-      l != nullptr && Find(l, "cudnnCreate", &f.create) &&
-      Find(l, "cudnnDestroy", &f.destroy) &&
-      Find(l, "cudnnSetStream", &f.set_stream) &&
-      Find(l, "cudnnCreateTensorDescriptor", &f.create_tensor) &&
-      Find(l, "cudnnDestroyTensorDescriptor", &f.destroy_tensor) &&
-      Find(l, "cudnnSetTensor4dDescriptor", &f.set_tensor) &&
-      Find(l, "cudnnCreateFilterDescriptor", &f.create_filter) &&
-      Find(l, "cudnnDestroyFilterDescriptor", &f.destroy_filter) &&
-      Find(l, "cudnnSetFilter4dDescriptor", &f.set_filter) &&
-      Find(l, "cudnnCreateConvolutionDescriptor", &f.create_convolution) &&
-      Find(l, "cudnnDestroyConvolutionDescriptor", &f.destroy_convolution) &&
-      Find(l, "cudnnSetConvolution2dDescriptor", &f.set_convolution) &&
-      Find(l, "cudnnSetConvolutionGroupCount", &f.set_groups) &&
-      Find(l, "cudnnSetConvolutionMathType", &f.set_math) &&
-      Find(l, "cudnnGetConvolutionForwardWorkspaceSize", &f.workspace) &&
-      Find(l, "cudnnConvolutionForward", &f.forward);
-  if (!found) made.status = Missing("cuDNN", name);
-  return made;
-}
-#endif
 
 }  // namespace
 
 #ifdef LCSM_CUDNN
 StatusOr<const CudnnFunctions*> LoadCudnn() {
-  static const Cudnn kCudnn = MakeCudnn();
-  LCSM_RETURN_IF_ERROR(kCudnn.status);
-  return &kCudnn.functions;
+  using F = CudnnFunctions;
+  static const Library<F> kCudnn(
+      "cuDNN", fmt::format("libcudnn.so.{}", CUDNN_MAJOR), [](Library<F>& l) {
+        l.Bind("cudnnCreate", &F::create);
+        l.Bind("cudnnDestroy", &F::destroy);
+        l.Bind("cudnnSetStream", &F::set_stream);
+        l.Bind("cudnnCreateTensorDescriptor", &F::create_tensor);
+        l.Bind("cudnnDestroyTensorDescriptor", &F::destroy_tensor);
+        l.Bind("cudnnSetTensor4dDescriptor", &F::set_tensor);
+        l.Bind("cudnnCreateFilterDescriptor", &F::create_filter);
+        l.Bind("cudnnDestroyFilterDescriptor", &F::destroy_filter);
+        l.Bind("cudnnSetFilter4dDescriptor", &F::set_filter);
+        l.Bind("cudnnCreateConvolutionDescriptor", &F::create_convolution);
+        l.Bind("cudnnDestroyConvolutionDescriptor", &F::destroy_convolution);
+        l.Bind("cudnnSetConvolution2dDescriptor", &F::set_convolution);
+        l.Bind("cudnnSetConvolutionGroupCount", &F::set_groups);
+        l.Bind("cudnnSetConvolutionMathType", &F::set_math);
+        l.Bind("cudnnGetConvolutionForwardWorkspaceSize", &F::workspace);
+        l.Bind("cudnnConvolutionForward", &F::forward);
+      });
+  return kCudnn.functions();
 }
 #endif
 
 StatusOr<const CublasFunctions*> LoadCublas() {
-  static const Cublas kCublas = MakeCublas();
-  LCSM_RETURN_IF_ERROR(kCublas.status);
-  return &kCublas.functions;
+  using F = CublasFunctions;
+  static const Library<F> kCublas(
+      "cuBLAS", fmt::format("libcublas.so.{}", CUBLAS_VER_MAJOR),
+      [](Library<F>& l) {
+        l.Bind("cublasCreate_v2", &F::create);
+        l.Bind("cublasDestroy_v2", &F::destroy);
+        l.Bind("cublasSetStream_v2", &F::set_stream);
+        l.Bind("cublasSgemm_v2", &F::sgemm);
+      });
+  return kCublas.functions();
 }
 
 StatusOr<const CufftFunctions*> LoadCufft() {
-  static const Cufft kCufft = MakeCufft();
-  LCSM_RETURN_IF_ERROR(kCufft.status);
-  return &kCufft.functions;
+  using F = CufftFunctions;
+  static const Library<F> kCufft("cuFFT",
+                                 fmt::format("libcufft.so.{}", CUFFT_VER_MAJOR),
+                                 [](Library<F>& l) {
+                                   l.Bind("cufftPlanMany", &F::plan_many);
+                                   l.Bind("cufftDestroy", &F::destroy);
+                                   l.Bind("cufftSetStream", &F::set_stream);
+                                   l.Bind("cufftExecR2C", &F::forward);
+                                   l.Bind("cufftExecC2R", &F::inverse);
+                                 });
+  return kCufft.functions();
 }
 
 }  // namespace lcsm::cuda

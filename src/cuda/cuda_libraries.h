@@ -54,7 +54,7 @@ StatusOr<const CudnnFunctions*> LoadCudnn();
 #endif
 
 // Loaded at the first call, for good; thread safe. Error: a library that is not
-// there, named.
+// there, or without a function that is wanted, named.
 StatusOr<const CublasFunctions*> LoadCublas();
 StatusOr<const CufftFunctions*> LoadCufft();
 
