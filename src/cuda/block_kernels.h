@@ -145,31 +145,31 @@ struct LinearKernel {
     return SumsAt(work) + Max(norm, Partials(work)) +
            size_t{work.rounds} * work.rows * kTeams;
   }
-  static Grid GridOf(const Args& work) {
+  static uint64_t Blocks(const Args& work) {
     const uint64_t units = work.then == LinearThen::kMix
                                ? work.mix.width
                                : CeilDiv(work.out, work.rounds);
-    return {static_cast<uint32_t>(CeilDiv(units, kTeams)), 1};
+    return CeilDiv(units, kTeams);
   }
   LCSM_HD static int First(const Args& work) {
     return work.norm_weight == nullptr ? 2 : 0;
   }
-  LCSM_HD static int Phases(const Args& work, Block) {
+  LCSM_HD static int Phases(const Args& work, uint32_t) {
     return (work.then == LinearThen::kMix ? 6 : 5) - First(work);
   }
   // The row of W that a team has in a round; at or beyond `out`: none.
-  LCSM_HD static uint32_t RowOf(const Args& work, Block block, uint32_t team,
+  LCSM_HD static uint32_t RowOf(const Args& work, uint32_t block, uint32_t team,
                                 uint32_t round) {
     if (work.then == LinearThen::kMix) {
-      const uint32_t channel = block.x * kTeams + team;
+      const uint32_t channel = block * kTeams + team;
       return channel < work.mix.width ? round * work.mix.width + channel
                                       : work.out;
     }
-    return (block.x * work.rounds + round) * kTeams + team;
+    return (block * work.rounds + round) * kTeams + team;
   }
 
-  LCSM_HD static void Run(int phase, const Args& work, Block block, int thread,
-                          Thread& state, float* shared) {
+  LCSM_HD static void Run(int phase, const Args& work, uint32_t block,
+                          int thread, Thread& state, float* shared) {
     if (phase == 0) Fetch(work, block, thread, state);
     switch (phase + First(work)) {
       case 0:
@@ -274,7 +274,7 @@ struct LinearKernel {
   }
 
   // Null: the team has none in this round.
-  LCSM_HD static const Weight* WeightRow(const Args& work, Block block,
+  LCSM_HD static const Weight* WeightRow(const Args& work, uint32_t block,
                                          uint32_t team, uint32_t round) {
     const uint32_t row =
         round < work.rounds ? RowOf(work, block, team, round) : work.out;
@@ -282,7 +282,7 @@ struct LinearKernel {
                                 uint64_t{row} * work.in
                           : nullptr;
   }
-  LCSM_HD static void Fetch(const Args& work, Block block, int thread,
+  LCSM_HD static void Fetch(const Args& work, uint32_t block, int thread,
                             Thread& state) {
     if (work.in % 4 != 0) return;
     const auto team = static_cast<uint32_t>(thread / kTeam);
@@ -312,7 +312,7 @@ struct LinearKernel {
     }
   }
 
-  LCSM_HD static void Products(const Args& work, Block block, int thread,
+  LCSM_HD static void Products(const Args& work, uint32_t block, int thread,
                                const Thread& state, float* shared) {
     const auto team = static_cast<uint32_t>(thread / kTeam);
     const auto place = static_cast<uint32_t>(thread % kTeam);
@@ -380,7 +380,7 @@ struct LinearKernel {
 
   // Product `id` is that of round id / (rows * kTeams), row of x
   // id / kTeams % rows, team id % kTeams.
-  LCSM_HD static void Finish(const Args& work, Block block, int thread,
+  LCSM_HD static void Finish(const Args& work, uint32_t block, int thread,
                              float* shared) {
     float* const partials = shared + SumsAt(work);
     const uint32_t products = work.rounds * work.rows * kTeams;
@@ -418,12 +418,12 @@ struct LinearKernel {
                             : size_t{4} * work.rows * (kThreads + kTeam);
     return shared + SumsAt(work) + Max(norm, Partials(work));
   }
-  LCSM_HD static void Mix(const Args& work, Block block, int thread,
+  LCSM_HD static void Mix(const Args& work, uint32_t block, int thread,
                           float* shared) {
     const uint32_t all = work.rows * kTeams;
     for (uint32_t id = static_cast<uint32_t>(thread); id < all;
          id += kThreads) {
-      const uint32_t channel = block.x * kTeams + id % kTeams;
+      const uint32_t channel = block * kTeams + id % kTeams;
       const uint32_t row = id / kTeams;
       if (channel >= work.mix.width) continue;
       // Gathered first: how far the streams of a channel lie apart depends on

@@ -250,13 +250,19 @@ class CudaQueue final : public Queue {
   }
 
  protected:
-  void LaunchBytes(size_t kernel, int threads, Grid grid, size_t shared_bytes,
-                   const void* args, size_t) noexcept override {
+  void LaunchBytes(size_t kernel, int threads, uint64_t blocks,
+                   size_t shared_bytes, const void* args,
+                   size_t) noexcept override {
     device_->Use();
+    if (blocks > kMostBlocks) {
+      // As 32 bits these would be fewer.
+      (void)Check(cudaErrorInvalidConfiguration);
+      return;
+    }
     void* pointers[] = {const_cast<void*>(args)};
-    (void)Check(cudaLaunchKernel(KernelFunction(kernel), dim3(grid.x, grid.y),
-                                 dim3(static_cast<unsigned>(threads)), pointers,
-                                 shared_bytes, stream_));
+    (void)Check(cudaLaunchKernel(
+        KernelFunction(kernel), dim3(static_cast<unsigned>(blocks)),
+        dim3(static_cast<unsigned>(threads)), pointers, shared_bytes, stream_));
   }
 
  private:

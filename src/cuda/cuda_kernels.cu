@@ -11,11 +11,10 @@ __global__ void __launch_bounds__(Kernel::kThreads)
     RunKernel(const __grid_constant__ typename Kernel::Args args) {
   extern __shared__ __align__(16) double shared[];
   typename Kernel::Thread state;
-  const Block block = {blockIdx.x, blockIdx.y};
-  const int phases = Kernel::Phases(args, block);
+  const int phases = Kernel::Phases(args, blockIdx.x);
   for (int phase = 0; phase < phases; ++phase) {
     if (phase != 0) __syncthreads();
-    Kernel::Run(phase, args, block, static_cast<int>(threadIdx.x), state,
+    Kernel::Run(phase, args, blockIdx.x, static_cast<int>(threadIdx.x), state,
                 reinterpret_cast<float*>(shared));
   }
 }

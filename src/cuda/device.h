@@ -100,9 +100,9 @@ class Queue {
   void Launch(const typename Kernel::Args& args) noexcept {
     static_assert(AllKernels::IdOf<Kernel>() < AllKernels::kCount,
                   "kernel_list.h names all kernels");
-    const Grid grid = Kernel::GridOf(args);
-    if (grid.x == 0 || grid.y == 0) return;
-    LaunchBytes(AllKernels::IdOf<Kernel>(), Kernel::kThreads, grid,
+    const uint64_t blocks = Kernel::Blocks(args);
+    if (blocks == 0) return;
+    LaunchBytes(AllKernels::IdOf<Kernel>(), Kernel::kThreads, blocks,
                 Kernel::SharedFloats(args) * sizeof(float), &args,
                 sizeof(args));
   }
@@ -132,7 +132,7 @@ class Queue {
   virtual Status WaitForMark() noexcept = 0;
 
  protected:
-  virtual void LaunchBytes(size_t kernel, int threads, Grid grid,
+  virtual void LaunchBytes(size_t kernel, int threads, uint64_t blocks,
                            size_t shared_bytes, const void* args,
                            size_t args_bytes) noexcept = 0;
 };

@@ -102,17 +102,15 @@ struct GatherKernel {
   static constexpr int kParts = kThreads / static_cast<int>(kLanes);
 
   static size_t SharedFloats(const Args&) { return kThreads; }
-  static Grid GridOf(const Args& work) {
-    return {static_cast<uint32_t>(work.histories), 1};
-  }
-  LCSM_HD static int Phases(const Args& work, Block) {
+  static uint64_t Blocks(const Args& work) { return work.histories; }
+  LCSM_HD static int Phases(const Args& work, uint32_t) {
     return work.control->known < work.level.length ? 2 : 0;
   }
-  LCSM_HD static void Run(int phase, const Args& work, Block block, int thread,
-                          Thread&, float* shared) {
+  LCSM_HD static void Run(int phase, const Args& work, uint32_t block,
+                          int thread, Thread&, float* shared) {
     const uint64_t known = work.control->known;
     const uint64_t lane = static_cast<uint64_t>(thread) % kLanes;
-    float* const line = work.lines + block.x * work.stride + lane;
+    float* const line = work.lines + block * work.stride + lane;
     if (phase == 1) {
       if (thread >= static_cast<int>(kLanes)) return;
       float total = 0;
@@ -123,7 +121,7 @@ struct GatherKernel {
       return;
     }
     const float* const taps =
-        work.taps + block.x / work.batch * work.taps_stride + lane;
+        work.taps + block / work.batch * work.taps_stride + lane;
     const uint64_t first =
         known < work.num_taps ? 0 : known + 1 - work.num_taps;
     float total = 0, sum = 0;
@@ -154,30 +152,31 @@ struct ScatterKernel {
   static constexpr uint32_t kBlocksAHistory = 64;
 
   static size_t SharedFloats(const Args&) { return 0; }
-  static Grid GridOf(const Args& args) {
-    return {kBlocksAHistory, static_cast<uint32_t>(args.work.histories)};
+  static uint64_t Blocks(const Args& args) {
+    return args.work.histories * kBlocksAHistory;
   }
-  LCSM_HD static int Phases(const Args& args, Block) {
+  LCSM_HD static int Phases(const Args& args, uint32_t) {
     return args.work.control->known < args.work.level.length ? 1 : 0;
   }
-  LCSM_HD static void Run(int, const Args& args, Block block, int thread,
+  LCSM_HD static void Run(int, const Args& args, uint32_t block, int thread,
                           Thread&, float*) {
     const DirectWork& work = args.work;
+    const uint32_t history = block / kBlocksAHistory;
     const uint64_t known = work.control->known;
     const uint64_t coming = work.level.length - known;
     const uint64_t lane = static_cast<uint64_t>(thread) % kLanes;
     float* const line =
-        work.lines + block.y * work.stride + known * kLanes + lane;
+        work.lines + history * work.stride + known * kLanes + lane;
     float* const recent =
-        args.recent + block.y * work.stride + known * kLanes + lane;
+        args.recent + history * work.stride + known * kLanes + lane;
     const float* const taps =
-        work.taps + block.y / work.batch * work.taps_stride + lane;
+        work.taps + history / work.batch * work.taps_stride + lane;
     const float x = *(line - kLanes);
     const bool joins = known % kSumBlock == 0;
     const uint64_t step = uint64_t{kBlocksAHistory} * kThreads / kLanes;
-    for (uint64_t j =
-             (uint64_t{block.x} * kThreads + static_cast<uint64_t>(thread)) /
-             kLanes;
+    for (uint64_t j = (uint64_t{block % kBlocksAHistory} * kThreads +
+                       static_cast<uint64_t>(thread)) /
+                      kLanes;
          j < coming; j += step) {
       float sum = recent[j * kLanes];
       if (j + 1 < work.num_taps) sum = Fma(x, taps[(j + 1) * kLanes], sum);

@@ -20,11 +20,11 @@ using Operation = std::function<void()>;
 constexpr size_t kSharedBytes = 163 << 10;
 
 // Runs a launch. `turn` chooses the order of threads.
-using RunFunction = void (*)(Grid grid, size_t shared_bytes, const void* args,
-                             size_t turn);
+using RunFunction = void (*)(uint64_t blocks, size_t shared_bytes,
+                             const void* args, size_t turn);
 
 template <typename Kernel>
-void RunKernel(Grid grid, size_t shared_bytes, const void* args_bytes,
+void RunKernel(uint64_t blocks, size_t shared_bytes, const void* args_bytes,
                size_t turn) {
   using Args = typename Kernel::Args;
   const Args& args = *static_cast<const Args*>(args_bytes);
@@ -32,24 +32,23 @@ void RunKernel(Grid grid, size_t shared_bytes, const void* args_bytes,
   std::vector<double> shared(shared_bytes / sizeof(double) + 1);
   constexpr auto kThreads = static_cast<size_t>(Kernel::kThreads);
   std::vector<typename Kernel::Thread> threads(kThreads);
-  for (uint32_t y = 0; y < grid.y; ++y) {
-    for (uint32_t x = 0; x < grid.x; ++x) {
-      std::fill(shared.begin(), shared.end(),
-                std::numeric_limits<double>::quiet_NaN());
-      std::fill(threads.begin(), threads.end(), typename Kernel::Thread());
-      // Another order of blocks as well.
-      const Block block = {turn % 2 == 0 ? x : grid.x - 1 - x, y};
-      const int phases = Kernel::Phases(args, block);
-      for (int phase = 0; phase < phases; ++phase) {
-        for (size_t k = 0; k < kThreads; ++k) {
-          // 77 has no factor in common with the numbers of threads.
-          const size_t thread =
-              turn % 3 == 0 ? k
-                            : (turn % 3 == 1 ? kThreads - 1 - k
-                                             : (k * 77 + turn) % kThreads);
-          Kernel::Run(phase, args, block, static_cast<int>(thread),
-                      threads[thread], reinterpret_cast<float*>(shared.data()));
-        }
+  for (uint64_t k = 0; k < blocks; ++k) {
+    std::fill(shared.begin(), shared.end(),
+              std::numeric_limits<double>::quiet_NaN());
+    std::fill(threads.begin(), threads.end(), typename Kernel::Thread());
+    // Another order of blocks as well.
+    const auto block =
+        static_cast<uint32_t>(turn % 2 == 0 ? k : blocks - 1 - k);
+    const int phases = Kernel::Phases(args, block);
+    for (int phase = 0; phase < phases; ++phase) {
+      for (size_t t = 0; t < kThreads; ++t) {
+        // 77 has no factor in common with the numbers of threads.
+        const size_t thread =
+            turn % 3 == 0 ? t
+                          : (turn % 3 == 1 ? kThreads - 1 - t
+                                           : (t * 77 + turn) % kThreads);
+        Kernel::Run(phase, args, block, static_cast<int>(thread),
+                    threads[thread], reinterpret_cast<float*>(shared.data()));
       }
     }
   }
@@ -208,7 +207,7 @@ class EmulatedQueue final : public Queue {
   void Flush() { Run(pending_.size()); }
 
  protected:
-  void LaunchBytes(size_t kernel, int, Grid grid, size_t shared_bytes,
+  void LaunchBytes(size_t kernel, int, uint64_t blocks, size_t shared_bytes,
                    const void* args, size_t args_bytes) noexcept override {
     // Copied now, as a launch does.
     auto bytes = std::make_shared<std::vector<double>>(args_bytes / 8 + 1);
@@ -216,12 +215,13 @@ class EmulatedQueue final : public Queue {
     Do([=, device = device_] {
       // A small `shared_bytes` is about transforms alone.
       const bool transform = kernel == AllKernels::IdOf<FftTileKernel>();
-      if (shared_bytes >
-          (transform ? device->info().shared_bytes : kSharedBytes)) {
+      if (blocks > kMostBlocks ||
+          shared_bytes >
+              (transform ? device->info().shared_bytes : kSharedBytes)) {
         std::abort();
       }
       if (!device->Count()) return;
-      FunctionOf(kernel, AllKernels())(grid, shared_bytes, bytes->data(),
+      FunctionOf(kernel, AllKernels())(blocks, shared_bytes, bytes->data(),
                                        device->launches());
     });
   }

@@ -172,7 +172,9 @@ LCSM_HD Complex SumOfProducts(const FftWork& work, const TileSpan& span,
   return sum;
 }
 
-// Grid: x over columns, y over sub-blocks of length 2^passes[first_pass].log_n.
+// A block of threads has a few columns of one sub-block, whose length is
+// 2^passes[first_pass].log_n. Columns side by side are neighbours in the grid:
+// they share lines.
 struct FftTileKernel {
   using Args = FftWork;
   struct Thread {};
@@ -190,42 +192,47 @@ struct FftTileKernel {
     const size_t rows = size_t{1} << LogLength(work);
     return 2 * ((rows + rows / 16) << work.log_columns);
   }
-  static Grid GridOf(const Args& work) {
+  // Blocks of threads for the columns of one sub-block.
+  LCSM_HD static uint64_t Across(const Args& work) {
     const uint64_t columns = work.histories * kLanes;
-    return {static_cast<uint32_t>(
-                CeilDiv(columns, uint64_t{1} << work.log_columns)),
-            uint32_t{1} << (work.passes.log_u - LogLength(work))};
+    return (columns + (uint64_t{1} << work.log_columns) - 1) >>
+           work.log_columns;
+  }
+  static uint64_t Blocks(const Args& work) {
+    return Across(work) << (work.passes.log_u - LogLength(work));
   }
 
-  LCSM_HD static int Phases(const Args& work, Block) {
+  LCSM_HD static int Phases(const Args& work, uint32_t) {
     if (work.Span().terms == 0) return 0;
     const int passes = work.passes.count - work.first_pass;
     return work.sink == FftSink::kSpectrum ? passes + 2 : 2 * passes + 3;
   }
 
-  LCSM_HD static void Run(int phase, const Args& work, Block block, int thread,
-                          Thread&, float* shared) {
+  LCSM_HD static void Run(int phase, const Args& work, uint32_t block,
+                          int thread, Thread&, float* shared) {
+    const auto across = static_cast<uint32_t>(Across(work));
+    const uint32_t sub_block = block / across;
     const int passes = work.passes.count - work.first_pass;
     if (phase >= 1 && phase <= passes) {
-      Pass<true>(work.first_pass + phase - 1, work, block, thread, shared);
+      Pass<true>(work.first_pass + phase - 1, work, sub_block, thread, shared);
       return;
     }
     if (phase > passes + 1 && phase <= 2 * passes + 1) {
       const int pass = work.passes.count - (phase - passes - 1);
-      Pass<false>(pass, work, block, thread, shared);
+      Pass<false>(pass, work, sub_block, thread, shared);
       return;
     }
     const TileSpan span = work.Span();
     Complex* const z = reinterpret_cast<Complex*>(shared);
     const int log_length = LogLength(work), log_columns = work.log_columns;
-    const uint64_t base = uint64_t{block.y} << log_length;
+    const uint64_t base = uint64_t{sub_block} << log_length;
+    const uint64_t first_column = uint64_t{block % across} << log_columns;
     const uint64_t elements = uint64_t{1} << (log_length + log_columns);
     for (uint64_t e = static_cast<uint64_t>(thread); e < elements;
          e += kThreads) {
       const uint64_t column = e & ((uint64_t{1} << log_columns) - 1);
       const uint64_t row = e >> log_columns;
-      const FftColumn c =
-          ColumnOf(work, (uint64_t{block.x} << log_columns) + column);
+      const FftColumn c = ColumnOf(work, first_column + column);
       Complex& element = z[Slot(row, column, log_columns)];
       if (phase == 0) {
         element = LoadElement(work, span, c, base + row);
@@ -239,13 +246,13 @@ struct FftTileKernel {
 
  private:
   template <bool kForward>
-  LCSM_HD static void Pass(int index, const Args& work, Block block, int thread,
-                           float* shared) {
+  LCSM_HD static void Pass(int index, const Args& work, uint32_t sub_block,
+                           int thread, float* shared) {
     const FftPass pass = work.passes.pass[index];
     const int log_length = LogLength(work), log_columns = work.log_columns;
     Complex* const z = reinterpret_cast<Complex*>(shared);
     // Blocks of the whole transform that lie before this sub-block.
-    const uint64_t before = uint64_t{block.y} << (log_length - pass.log_n);
+    const uint64_t before = uint64_t{sub_block} << (log_length - pass.log_n);
     const uint64_t butterflies = uint64_t{1}
                                  << (log_length - pass.LogSize() + log_columns);
     WithButterfly(pass, [&](auto butterfly) {

@@ -7,10 +7,11 @@
 //     struct Thread {..};  // What a thread keeps from phase to phase.
 //     static constexpr int kThreads = 256;  // Of a block.
 //     static size_t SharedFloats(const Args&);
+//     static uint64_t Blocks(const Args&);  // At most kMostBlocks.
 //     // Phases of this block, the same for all its threads.
-//     LCSM_HD static int Phases(const Args&, Block);
-//     LCSM_HD static void Run(int phase, const Args&, Block, int thread,
-//                             Thread&, float* shared);
+//     LCSM_HD static int Phases(const Args&, uint32_t block);
+//     LCSM_HD static void Run(int phase, const Args&, uint32_t block,
+//                             int thread, Thread&, float* shared);
 //   };
 //
 // Most kernels are simpler than that: see Elementwise.
@@ -44,13 +45,9 @@
 
 namespace lcsm::cuda {
 
-struct Grid {
-  uint32_t x = 1, y = 1;
-};
-// Where a block stands in its grid.
-struct Block {
-  uint32_t x = 0, y = 0;
-};
+// Of a launch. Grids have one dimension: the others end at 65 535, which
+// histories and pieces of large transforms exceed.
+inline constexpr uint64_t kMostBlocks = 0x7fffffff;
 
 template <typename T>
 LCSM_HD T Min(T a, T b) {
@@ -84,23 +81,22 @@ struct Elementwise {
     return 0;
   }
   template <typename Args>
-  static Grid GridOf(const Args& args) {
-    return {static_cast<uint32_t>(CeilDiv(Kernel::Elements(args), kThreads)),
-            1};
+  static uint64_t Blocks(const Args& args) {
+    return CeilDiv(Kernel::Elements(args), kThreads);
   }
   template <typename Args>
   LCSM_HD static bool IsDue(const Args&) {
     return true;
   }
   template <typename Args>
-  LCSM_HD static int Phases(const Args& args, Block) {
+  LCSM_HD static int Phases(const Args& args, uint32_t) {
     return Kernel::IsDue(args) ? 1 : 0;
   }
   template <typename Args>
-  LCSM_HD static void Run(int, const Args& args, Block block, int thread,
+  LCSM_HD static void Run(int, const Args& args, uint32_t block, int thread,
                           Thread&, float*) {
     const uint64_t id =
-        uint64_t{block.x} * kThreads + static_cast<uint64_t>(thread);
+        uint64_t{block} * kThreads + static_cast<uint64_t>(thread);
     if (id < Kernel::Elements(args)) Kernel::Element(args, id);
   }
 };

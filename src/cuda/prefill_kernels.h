@@ -22,14 +22,12 @@ struct NormRowsKernel {
   static constexpr int kThreads = 128;
 
   static size_t SharedFloats(const Args&) { return 4 * kThreads; }
-  static Grid GridOf(const Args& args) {
-    return {static_cast<uint32_t>(args.rows), 1};
-  }
-  LCSM_HD static int Phases(const Args&, Block) { return 2; }
-  LCSM_HD static void Run(int phase, const Args& args, Block block, int thread,
-                          Thread&, float* shared) {
+  static uint64_t Blocks(const Args& args) { return args.rows; }
+  LCSM_HD static int Phases(const Args&, uint32_t) { return 2; }
+  LCSM_HD static void Run(int phase, const Args& args, uint32_t block,
+                          int thread, Thread&, float* shared) {
     double* const sums = reinterpret_cast<double*>(shared);
-    const float* const x = args.x + block.x * args.width;
+    const float* const x = args.x + block * args.width;
     if (phase == 0) {
       double sum = 0, squares = 0;
       for (uint64_t i = static_cast<uint64_t>(thread); i < args.width;
@@ -53,7 +51,7 @@ struct NormRowsKernel {
     const auto scale =
         static_cast<float>(1 / sqrt(variance + static_cast<double>(args.eps)));
     const auto middle = static_cast<float>(mean);
-    float* const y = args.y + block.x * args.width;
+    float* const y = args.y + block * args.width;
     for (uint64_t i = static_cast<uint64_t>(thread); i < args.width;
          i += kThreads) {
       y[i] = Fma((x[i] - middle) * scale, args.weight[i], args.bias[i]);

@@ -115,10 +115,10 @@ struct SampleKernel {
   static size_t SharedFloats(const Args&) {
     return CeilDiv(sizeof(Candidates), sizeof(float));
   }
-  static Grid GridOf(const Args&) { return {1, 1}; }
-  LCSM_HD static int Phases(const Args&, Block) { return 5; }
+  static uint64_t Blocks(const Args&) { return 1; }
+  LCSM_HD static int Phases(const Args&, uint32_t) { return 5; }
 
-  LCSM_HD static void Run(int phase, const Args& args, Block, int thread,
+  LCSM_HD static void Run(int phase, const Args& args, uint32_t, int thread,
                           Thread&, float* shared) {
     Candidates& c = *reinterpret_cast<Candidates*>(shared);
     const SampleOptions& options = *args.options;
