@@ -354,6 +354,17 @@ TEST(EmulatedHyenaTest, TooLittleMemoryIsToldBeforehand) {
       << prepared.status().message();
 }
 
+TEST(EmulatedHyenaTest, RowsThatNoBlockHoldsAreRefused) {
+  const TestModel test(SmallConfig());
+  const auto model =
+      MakeDeviceModel(test.model, MakeEmulatedDevice({.shared_bytes = 4096}));
+  ASSERT_FALSE(model.ok());
+  EXPECT_EQ(model.status().code(), StatusCode::kUnsupported);
+  EXPECT_NE(model.status().message().find("has 4 KiB of shared memory"),
+            std::string::npos)
+      << model.status().message();
+}
+
 // The published layouts, with the authors' logits.
 TEST_P(HyenaDeviceTest, GoldenLogits) {
   namespace fs = std::filesystem;

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <bit>
 #include <utility>
 
@@ -11,6 +12,21 @@ namespace {
 // Exact where the weights were rounded to as many bits before.
 Bfloat16 Upper(float value) {
   return {static_cast<uint16_t>(std::bit_cast<uint32_t>(value) >> 16)};
+}
+
+// Bytes of shared memory that a block of a step's largest product wants: what
+// it multiplies lies there whole.
+size_t StepSharedBytes(const HyenaConfig& config) {
+  using Kernel = LinearKernel<float, 1>;
+  const float norm = 0;  // Not read: that there is one is what counts.
+  LinearWork narrow;
+  narrow.in = static_cast<uint32_t>(config.width);
+  narrow.rounds = static_cast<uint32_t>(config.order + 1);
+  narrow.norm_weight = &norm;
+  LinearWork wide;
+  wide.in = static_cast<uint32_t>(config.inner);
+  return sizeof(float) *
+         std::max(Kernel::SharedFloats(narrow), Kernel::SharedFloats(wide));
 }
 
 }  // namespace
@@ -86,6 +102,14 @@ StatusOr<std::shared_ptr<const HyenaDeviceWeights>> HyenaDeviceWeights::Create(
                     "has order {}",
                     device->info().label,
                     LinearKernel<float, 1>::kMaxStreams - 1, config.order));
+  }
+  if (StepSharedBytes(config) > device->info().shared_bytes) {
+    return Unsupported(fmt::format(
+        "{} ({}) has {} KiB of shared memory a block, and steps of this model, "
+        "with a width of {} and an inner one of {}, want {}",
+        device->info().label, device->info().name,
+        device->info().shared_bytes >> 10, config.width, config.inner,
+        CeilDiv(StepSharedBytes(config), 1024)));
   }
   LCSM_ASSIGN_OR_RETURN(const size_t left, device->FreeBytes());
   if (weights->step_bytes() > left) {

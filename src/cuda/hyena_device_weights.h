@@ -37,7 +37,8 @@ struct DeviceLayer {
 class HyenaDeviceWeights {
  public:
   // Errors: memory, with the numbers, before anything is brought; weights as
-  // int8 and orders above 7, which device kernels do not know.
+  // int8 and orders above 7, which device kernels do not know; a width whose
+  // rows do not fit into a block's shared memory.
   static StatusOr<std::shared_ptr<const HyenaDeviceWeights>> Create(
       std::shared_ptr<Device> device,
       std::shared_ptr<const HyenaWeights> weights);
