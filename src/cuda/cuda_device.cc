@@ -43,7 +43,7 @@ Status Explain(cudaError_t error, const std::string& who, const char* doing) {
           "{} is of a kind that this build holds no code for", who));
     case cudaErrorMemoryAllocation:
       return ResourceExhausted(
-          fmt::format("{} has too little memory for {}", who, doing));
+          fmt::format("{} had too little memory while {}", who, doing));
     default:
       return InternalError(fmt::format(
           "{} failed while {}: {} ({}); what was on it is lost", who, doing,
@@ -181,14 +181,18 @@ class CudaQueue final : public Queue {
 
   Status Make(bool background) {
     device_->Use();
+    // Not recorded: what cannot be made takes nothing from what runs.
+    const auto made = [this](cudaError_t error) {
+      return device_->Explained(error, "a queue was made");
+    };
     int least = 0, greatest = 0;
     LCSM_RETURN_IF_ERROR(
-        Check(cudaDeviceGetStreamPriorityRange(&least, &greatest)));
-    LCSM_RETURN_IF_ERROR(Check(cudaStreamCreateWithPriority(
+        made(cudaDeviceGetStreamPriorityRange(&least, &greatest)));
+    LCSM_RETURN_IF_ERROR(made(cudaStreamCreateWithPriority(
         &stream_, cudaStreamNonBlocking, background ? least : greatest)));
     LCSM_RETURN_IF_ERROR(
-        Check(cudaEventCreateWithFlags(&here_, cudaEventDisableTiming)));
-    return Check(cudaEventCreateWithFlags(&mark_, cudaEventDisableTiming));
+        made(cudaEventCreateWithFlags(&here_, cudaEventDisableTiming)));
+    return made(cudaEventCreateWithFlags(&mark_, cudaEventDisableTiming));
   }
   cudaStream_t stream() const { return stream_; }
 
