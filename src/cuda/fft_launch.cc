@@ -40,8 +40,11 @@ int LogColumns(const DeviceInfo& info, const FftWork& work, int log_length) {
   // Two blocks for each multiprocessor come before fuller blocks.
   const size_t blocks = 2 * static_cast<size_t>(info.multiprocessors);
   const int by_blocks = FloorLog2(std::max<size_t>(1, pieces / blocks));
-  int log = std::clamp(std::min(kLogElements - log_length, by_blocks),
-                       kLogFewestColumns, kLogMostColumns);
+  // No more than there are: a short sub-block of one history's sixteen columns
+  // would leave threads without work.
+  int log = std::clamp(
+      std::min({kLogElements - log_length, by_blocks, FloorLog2(columns)}),
+      kLogFewestColumns, kLogMostColumns);
   // LogFit saw to it that the fewest fit.
   while (log > kLogFewestColumns &&
          BlockBytes(log_length, log) > info.shared_bytes) {
