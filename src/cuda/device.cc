@@ -40,18 +40,20 @@ StatusOr<Memory> Device::Allocate(size_t bytes, const char* what) {
   LCSM_RETURN_IF_ERROR(status());
   void* const data = DoAllocate(bytes);
   if (data == nullptr) {
-    const StatusOr<size_t> left = FreeBytes();
+    // A device that is lost has none either, and says so here.
+    LCSM_ASSIGN_OR_RETURN(const size_t left, FreeBytes());
     return ResourceExhausted(fmt::format(
         "{} ({}) has no {:.2f} GiB left for {}: {:.2f} of its {:.2f} GiB are "
         "free",
         info().label, info().name, static_cast<double>(bytes) / 0x1p30, what,
-        left.ok() ? static_cast<double>(*left) / 0x1p30 : 0.0,
+        static_cast<double>(left) / 0x1p30,
         static_cast<double>(info().memory_bytes) / 0x1p30));
   }
   return Memory(shared_from_this(), data, bytes);
 }
 
 StatusOr<HostMemory> Device::AllocateHost(size_t bytes) {
+  LCSM_RETURN_IF_ERROR(status());
   void* const data = DoAllocateHost(bytes);
   if (data == nullptr) {
     return ResourceExhausted(
