@@ -9,6 +9,8 @@
 #include <thread>
 #include <vector>
 
+#include "base/for_each_item.h"
+
 namespace lcsm {
 namespace {
 
@@ -30,6 +32,56 @@ TEST(ThreadPoolTest, EveryIndexIsVisitedOnce) {
         for (int v : visits) ASSERT_EQ(v, 1);
       }
     }
+  }
+}
+
+TEST(ForEachItemTest, EveryItemIsTakenOnce) {
+  for (size_t threads : {1, 2, 3, 5}) {
+    ThreadPool pool(threads);
+    for (size_t items : {0, 1, 2, 3, 100}) {
+      std::vector<std::atomic<int>> visits(items), inside(threads);
+      size_t last = 0, asked = 0;
+      EXPECT_TRUE(ForEachItem(
+          pool, items,
+          [&](size_t item, size_t worker) {
+            EXPECT_EQ(inside[worker].fetch_add(1), 0);
+            ++visits[item];
+            EXPECT_EQ(inside[worker].fetch_sub(1), 1);
+          },
+          [&](size_t started) {
+            EXPECT_LE(last, started);
+            last = started;
+            ++asked;
+            return true;
+          }));
+      for (const auto& v : visits) EXPECT_EQ(v, 1);
+      EXPECT_EQ(last, items);
+      EXPECT_GE(asked, 1u);
+    }
+  }
+}
+
+TEST(ForEachItemTest, StopsWhenToldOnTheCallersThread) {
+  for (size_t threads : {1, 3}) {
+    ThreadPool pool(threads);
+    const std::thread::id caller = std::this_thread::get_id();
+    std::atomic<size_t> done{0};
+    constexpr size_t kItems = 100000;
+    size_t asked = 0;
+    EXPECT_FALSE(ForEachItem(
+        pool, kItems,
+        [&](size_t, size_t) {
+          std::this_thread::sleep_for(std::chrono::milliseconds(1));
+          ++done;
+        },
+        [&](size_t started) {
+          EXPECT_EQ(std::this_thread::get_id(), caller);
+          EXPECT_GE(started, done);
+          return ++asked < 3;
+        }));
+    EXPECT_EQ(asked, 3u);
+    EXPECT_GT(done, 2u);
+    EXPECT_LT(done, kItems);
   }
 }
 

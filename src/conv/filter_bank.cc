@@ -68,21 +68,33 @@ StatusOr<std::unique_ptr<FilterBank>> FilterBank::First(const FilterBank& bank,
 
 void FilterBank::SetTaps(size_t mixer, size_t first, size_t count,
                          const float* values) {
-  assert(mixer < mixers_ && first + count <= taps_);
+  constexpr size_t kLines = 64;
+  float lines[kLines * kLanes] = {};
   for (size_t g = 0; g < groups_; ++g) {
     const size_t lanes = std::min(kLanes, channels_ - g * kLanes);
-    float* group = buffer_.data() + (mixer * groups_ + g) * group_stride_;
-    for (size_t n = 0; n < count; ++n) {
-      std::transform(values + n * channels_ + g * kLanes,
-                     values + n * channels_ + g * kLanes + lanes,
-                     group + (first + n) * kLanes, FlushSubnormal);
-    }
-    for (size_t n = first; n < std::min(first + count, kHeadTaps); ++n) {
-      std::copy_n(
-          group + n * kLanes, kLanes,
-          head_.data() + ((mixer * groups_ + g) * kHeadTaps + n) * kLanes);
+    if (lanes < kLanes) std::fill_n(lines, kLines * kLanes, 0.0f);
+    for (size_t n = 0; n < count; n += kLines) {
+      const size_t now = std::min(kLines, count - n);
+      for (size_t i = 0; i < now; ++i) {
+        std::copy_n(values + (n + i) * channels_ + g * kLanes, lanes,
+                    lines + i * kLanes);
+      }
+      SetGroupTaps(mixer, g, first + n, now, lines);
     }
   }
+}
+
+void FilterBank::SetGroupTaps(size_t mixer, size_t group, size_t first,
+                              size_t count, const float* lines) {
+  assert(mixer < mixers_ && group < groups_ && first + count <= taps_);
+  const size_t at = mixer * groups_ + group;
+  float* const taps = buffer_.data() + at * group_stride_;
+  std::transform(lines, lines + count * kLanes, taps + first * kLanes,
+                 FlushSubnormal);
+  if (first >= kHeadTaps) return;
+  std::copy_n(taps + first * kLanes,
+              (std::min(first + count, kHeadTaps) - first) * kLanes,
+              head_.data() + (at * kHeadTaps + first) * kLanes);
 }
 
 }  // namespace lcsm::conv

@@ -2,8 +2,8 @@
 // [mixer][group][tap][kLanes].
 //
 // Filled once, then immutable and shared by every session. Thread safety:
-// SetTaps may be called from several threads at a time for distinct mixers or
-// disjoint ranges of taps; after the last SetTaps all use is const.
+// taps may be set by several threads at a time for distinct mixers or disjoint
+// ranges of taps; after the last are set all use is const.
 #pragma once
 
 #include <cstddef>
@@ -37,6 +37,10 @@ class FilterBank {
   // + n]. Requires first + count <= taps().
   // Subnormal taps become zero.
   void SetTaps(size_t mixer, size_t first, size_t count, const float* values);
+  // The same for one group, `lines` being [count][kLanes], zero in lanes beyond
+  // the channels.
+  void SetGroupTaps(size_t mixer, size_t group, size_t first, size_t count,
+                    const float* lines);
 
   // One group's taps, [taps() + slack][kLanes]; zero beyond taps() (see
   // kTapSlack).

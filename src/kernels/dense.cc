@@ -273,6 +273,7 @@ const DenseKernels* DenseTable() {
                                      Dense,
                                      DensePacked,
                                      DensePanels,
+                                     AddPanels,
                                      Sum,
                                      DenseF64};
   return &table;

@@ -24,6 +24,11 @@ namespace lcsm {
 // 24 KiB: they stay in L1.
 inline constexpr size_t kPanel = 48;
 
+// Columns of a PanelMatrix whose products are summed in registers before they
+// join the others; this bounds rounding errors, too, as kSumBlock does for
+// tiles. A panel's 16 KiB of them stay in L1 while all tokens pass.
+inline constexpr size_t kPanelDepth = 256;
+
 struct DenseKernels {
   const char* target;  // "AVX2" and so on, as Highway names it.
 
@@ -48,9 +53,15 @@ struct DenseKernels {
   // target, but are not those of `dense`. x must not overlap y. Error of each
   // output: at most (min(in, 256) + in / 256) * eps * sum_k |w x|, typically
   // its square root.
-  void (*dense_panels)(const PanelMatrix& w, const float* bias, const float* x,
+  void (*dense_panels)(const PanelView& w, const float* bias, const float* x,
                        size_t x_stride, size_t tokens, float* y,
                        size_t y_stride);
+
+  // y[t][r] += sum_k w[r][k] x[t][k], otherwise the same. Columns that are
+  // taken one kPanelDepth after another, the first by dense_panels and the
+  // others by this, give the bits of dense_panels over all of them.
+  void (*add_panels)(const PanelView& w, const float* x, size_t x_stride,
+                     size_t tokens, float* y, size_t y_stride);
 
   // For benchmarks: sum of n floats in no particular order, which takes as long
   // as reading them.

@@ -169,6 +169,47 @@ TEST_P(DenseTest, PanelsMatchTwinHoweverManyTokens) {
   }
 }
 
+// Parts of a matrix, joined, are the whole of it in every bit.
+TEST_P(DenseTest, PanelsOfRowsAndColumns) {
+  std::mt19937 rng(13);
+  const DenseKernels& k = GetDenseKernels();
+  for (size_t in : {1, 255, 256, 257, 600}) {
+    for (size_t rows : {1, 31, 32, 33, 100}) {
+      const std::vector<float> w = Normal(rows * in, rng);
+      const std::vector<float> bias = Normal(rows, rng);
+      const PanelMatrix panels = PanelMatrix::Pack(w.data(), in, rows).value();
+      const size_t tokens = 13, x_stride = in + 3, y_stride = rows + 5;
+      const std::vector<float> x = Normal(tokens * x_stride, rng);
+      std::vector<float> want(tokens * y_stride, -7.0f);
+      k.dense_panels(panels, bias.data(), x.data(), x_stride, tokens,
+                     want.data(), y_stride);
+      for (size_t part : {2 * kPanelRows, 4 * kPanelRows}) {
+        std::vector<float> y(tokens * y_stride, -7.0f);
+        for (size_t r = 0; r < rows; r += part) {
+          k.dense_panels(panels.Rows(r, std::min(part, rows - r)),
+                         bias.data() + r, x.data(), x_stride, tokens,
+                         y.data() + r, y_stride);
+        }
+        ASSERT_EQ(y, want) << in << " x " << rows << " by rows";
+      }
+      for (size_t part : {kPanelDepth, 2 * kPanelDepth}) {
+        std::vector<float> y(tokens * y_stride, -7.0f);
+        for (size_t c = 0; c < in; c += part) {
+          const PanelView columns = panels.Columns(c, std::min(part, in - c));
+          if (c == 0) {
+            k.dense_panels(columns, bias.data(), x.data(), x_stride, tokens,
+                           y.data(), y_stride);
+          } else {
+            k.add_panels(columns, x.data() + c, x_stride, tokens, y.data(),
+                         y_stride);
+          }
+        }
+        ASSERT_EQ(y, want) << in << " x " << rows << " by columns";
+      }
+    }
+  }
+}
+
 constexpr WeightFormat kSmall[] = {WeightFormat::kBf16, WeightFormat::kInt8};
 
 TEST(DenseWeightsTest, RoundedAsPromised) {

@@ -18,6 +18,13 @@ namespace lcsm {
 
 inline constexpr size_t kPanelRows = 16;
 
+// Rows and columns of one that take part in a product; no longer than it lives.
+struct PanelView {
+  const float* panels;  // Of the first row, at the first column.
+  size_t stride;        // Floats from one panel to the next.
+  size_t in, rows;      // Columns and rows.
+};
+
 class PanelMatrix {
  public:
   PanelMatrix() = default;
@@ -34,8 +41,16 @@ class PanelMatrix {
   size_t in() const { return in_; }
   size_t rows() const { return rows_; }
   size_t bytes() const { return buffer_.bytes(); }
-  const float* Panel(size_t panel) const {
-    return buffer_.data() + panel * in_ * kPanelRows;
+  // All of it.
+  operator PanelView() const { return Rows(0, rows_); }
+  // Rows [first, first + count); `first` is a multiple of 2 * kPanelRows.
+  PanelView Rows(size_t first, size_t count) const {
+    return {buffer_.data() + first * in_, in_ * kPanelRows, in_, count};
+  }
+  // Columns [first, first + count) of all rows.
+  PanelView Columns(size_t first, size_t count) const {
+    return {buffer_.data() + first * kPanelRows, in_ * kPanelRows, count,
+            rows_};
   }
 
  private:

@@ -37,6 +37,16 @@ struct PointwiseKernels {
   void (*fir_step)(const float* x, const float* w, const float* bias,
                    size_t taps, size_t stride, size_t n, float* tail, float* y);
 
+  // The same for `count` steps at once over rows that lie in memory, x[t *
+  // stride + c], the taps - 1 rows before the first among them:
+  //   y[t][c] = factor[t][c] * (bias + sum_j w[j] * x[t - (taps - 1) + j]),
+  // the sum in the bits of fir_step; no factor where it is null. y may be
+  // `factor`, and must not overlap x.
+  void (*fir_rows)(const float* x, const float* w, const float* bias,
+                   size_t taps, size_t stride, size_t n, size_t count,
+                   const float* factor, size_t factor_stride, float* y,
+                   size_t y_stride);
+
   // x = sin(scale * x), absolute error below 4e-16 + that of the product.
   void (*sine_f64)(double scale, size_t n, double* x);
 
@@ -44,6 +54,10 @@ struct PointwiseKernels {
   // exponential below 4e-16 + that of the product.
   void (*window_f64)(const double* t, double rate, double shift, size_t n,
                      double* g);
+
+  // y = x, rounded; whether all of that is finite, and if not, y is of no use.
+  // y must not overlap x.
+  bool (*round_f64)(const double* x, size_t n, float* y);
 };
 
 // The table for the best target this CPU has, or the one forced. Valid for

@@ -165,6 +165,80 @@ TEST_P(PointwiseTest, ShortFir) {
   }
 }
 
+// Rows at once, wherever their outputs go and whatever they are multiplied by,
+// against a step at a time.
+TEST_P(PointwiseTest, FirRowsHasTheBitsOfSteps) {
+  std::mt19937 rng(14);
+  const PointwiseKernels& k = GetPointwiseKernels();
+  for (size_t n : kSizes) {
+    for (size_t taps : {1, 2, 3, 4, 7}) {
+      for (size_t count : {0, 1, 2, 3, 10}) {
+        const size_t stride = n + 2, past = taps - 1;
+        const std::vector<float> w = Normal(taps * stride, rng),
+                                 bias = Normal(n, rng),
+                                 x = Normal((past + count) * stride, rng),
+                                 factor = Normal(count * (n + 1), rng);
+        std::vector<float> tail(x.begin(), x.begin() + past * stride);
+        tail.resize(past * stride + 1);
+        std::vector<float> want(count * stride, -7.0f), product = want;
+        for (size_t t = 0; t < count; ++t) {
+          float* const row = want.data() + t * stride;
+          k.fir_step(x.data() + (past + t) * stride, w.data(), bias.data(),
+                     taps, stride, n, tail.data(), row);
+          for (size_t i = 0; i < n; ++i) {
+            product[t * stride + i] = factor[t * (n + 1) + i] * row[i];
+          }
+        }
+        const float* const first = x.data() + past * stride;
+        std::vector<float> y(count * stride, -7.0f);
+        k.fir_rows(first, w.data(), bias.data(), taps, stride, n, count,
+                   nullptr, 0, y.data(), stride);
+        ASSERT_EQ(y, want) << n << " channels, " << taps << " taps";
+        y.assign(count * stride, -7.0f);
+        k.fir_rows(first, w.data(), bias.data(), taps, stride, n, count,
+                   factor.data(), n + 1, y.data(), stride);
+        ASSERT_EQ(y, product) << n << " channels, " << taps << " taps";
+        // In place of the factor.
+        std::vector<float> place = factor;
+        k.fir_rows(first, w.data(), bias.data(), taps, stride, n, count,
+                   place.data(), n + 1, place.data(), n + 1);
+        for (size_t t = 0; t < count; ++t) {
+          for (size_t i = 0; i < n; ++i) {
+            ASSERT_EQ(place[t * (n + 1) + i], product[t * stride + i]);
+          }
+          ASSERT_EQ(place[t * (n + 1) + n], factor[t * (n + 1) + n]);
+        }
+      }
+    }
+  }
+}
+
+TEST_P(PointwiseTest, RoundF64SaysWhatIsNotFinite) {
+  const PointwiseKernels& k = GetPointwiseKernels();
+  std::mt19937_64 rng(15);
+  std::normal_distribution<double> normal;
+  for (size_t n : kSizes) {
+    std::vector<double> x(n);
+    for (double& v : x) v = normal(rng);
+    std::vector<float> y(n + 1, -7.0f);
+    ASSERT_TRUE(k.round_f64(x.data(), n, y.data()));
+    for (size_t i = 0; i < n; ++i) ASSERT_EQ(y[i], static_cast<float>(x[i]));
+    ASSERT_EQ(y[n], -7.0f);
+    for (size_t i = 0; i < n; ++i) {
+      const double was = x[i];
+      for (const double bad :
+           {std::numeric_limits<double>::quiet_NaN(),
+            std::numeric_limits<double>::infinity(), -0x1.ffffffp+127}) {
+        x[i] = bad;
+        ASSERT_FALSE(k.round_f64(x.data(), n, y.data())) << bad << " at " << i;
+      }
+      x[i] = -0x1.fffffefffp+127;  // Rounds to the last float.
+      ASSERT_TRUE(k.round_f64(x.data(), n, y.data()));
+      x[i] = was;
+    }
+  }
+}
+
 TEST_P(PointwiseTest, SineF64) {
   const PointwiseKernels& k = GetPointwiseKernels();
   std::mt19937_64 rng(5);

@@ -46,4 +46,13 @@ void ShortFir::Apply(size_t begin, size_t end, size_t count, size_t stride,
   }
 }
 
+void ShortFir::ApplyToRows(size_t begin, size_t end, size_t count,
+                           const float* x, const float* factor,
+                           size_t factor_stride, float* y,
+                           size_t y_stride) const noexcept {
+  GetPointwiseKernels().fir_rows(x + begin, w_.data() + begin, bias_ + begin,
+                                 taps_, channels_, end - begin, count, factor,
+                                 factor_stride, y, y_stride);
+}
+
 }  // namespace lcsm

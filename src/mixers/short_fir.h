@@ -35,6 +35,13 @@ class ShortFir {
   void Apply(size_t begin, size_t end, size_t count, size_t stride, float* x,
              float* tail) const noexcept;
 
+  // The same for rows x[t * channels() + c] that the taps() - 1 rows before lie
+  // in front of, in the same bits, times `factor` (null: 1): channel begin + i
+  // of row t goes to y[t * y_stride + i]. y may be `factor`.
+  void ApplyToRows(size_t begin, size_t end, size_t count, const float* x,
+                   const float* factor, size_t factor_stride, float* y,
+                   size_t y_stride) const noexcept;
+
  private:
   FloatBuffer w_;  // [taps][channels]
   const float* bias_ = nullptr;

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/aligned_buffer.h"
+#include "base/for_each_item.h"
 #include "kernels/dense.h"
 #include "kernels/lanes.h"
 #include "kernels/pointwise.h"
@@ -17,9 +18,9 @@
 namespace lcsm {
 namespace {
 
-// Panels of kPanel lags that one call of ParallelFor takes: enough to keep
-// threads busy for some milliseconds, few enough for progress to move.
-constexpr size_t kPanelsPerSlice = 64;
+// Lags that a thread evaluates at a time: a millisecond's work for a network of
+// 64 units and 256 channels.
+constexpr size_t kItemLags = 8 * kPanel;
 
 // Memory of one worker: a layer's network in float64, panels, [rows][kPanel],
 // to evaluate it in, and the taps made from them.
@@ -28,8 +29,8 @@ struct Scratch {
   // weights and the decays.
   double* network;
   double *a, *b, *g, *t;
-  float* taps;  // [kPanel][D]
-  float* z;     // [E], of one lag.
+  float* lines;  // [kPanel][kLanes], of one group.
+  float* z;      // [E], of one lag.
 };
 
 size_t HiddenRows(const HyenaConfig& config) {
@@ -55,7 +56,7 @@ size_t ScratchFloats(const HyenaConfig& config) {
   const size_t doubles =
       NetworkDoubles(config) +
       (2 * HiddenRows(config) + config.filter_channels() + 1) * kPanel;
-  const size_t floats = 2 * doubles + kPanel * config.width + config.features;
+  const size_t floats = 2 * doubles + kPanel * kLanes + config.features;
   return (floats + kLanes - 1) / kLanes * kLanes;
 }
 
@@ -68,8 +69,8 @@ Scratch MakeScratch(const HyenaConfig& config, float* memory) {
   scratch.b = scratch.a + panel;
   scratch.g = scratch.b + panel;
   scratch.t = scratch.g + config.filter_channels() * kPanel;
-  scratch.taps = reinterpret_cast<float*>(scratch.t + kPanel);
-  scratch.z = scratch.taps + kPanel * config.width;
+  scratch.lines = reinterpret_cast<float*>(scratch.t + kPanel);
+  scratch.z = scratch.lines + kPanel * kLanes;
   return scratch;
 }
 
@@ -157,19 +158,28 @@ size_t FilterChannel(const HyenaConfig& config, size_t o, size_t c) {
              : c * config.convolutions() + o;
 }
 
-// Rounds convolution o of a panel into scratch.taps; false if a tap is not
-// finite.
+// Rounds convolution o of a panel, of which the first `kept` lags become taps
+// of `mixer` of the bank; false if one of the panel is not finite.
 bool RoundTaps(const HyenaConfig& config, const HyenaFilterWeights& w, size_t o,
-               size_t first, size_t count, Scratch& scratch) {
+               size_t first, size_t count, size_t kept, size_t mixer,
+               Scratch& scratch, conv::FilterBank& bank) {
+  const PointwiseKernels& pointwise = GetPointwiseKernels();
   bool finite = true;
-  for (size_t c = 0; c < config.width; ++c) {
-    const size_t channel = FilterChannel(config, o, c);
-    const double* const g = scratch.g + channel * kPanel;
-    for (size_t p = 0; p < count; ++p) {
-      const double skip = first + p == 0 ? w.skip[channel] : 0.0;
-      const float tap = static_cast<float>(g[p] + skip);
-      finite &= tap - tap == 0;
-      scratch.taps[p * config.width + c] = tap;
+  for (size_t c = 0; c < config.width; c += kLanes) {
+    const size_t lanes = std::min(kLanes, config.width - c);
+    if (lanes < kLanes) std::fill_n(scratch.lines, count * kLanes, 0.0f);
+    for (size_t lane = 0; lane < lanes; ++lane) {
+      const size_t channel = FilterChannel(config, o, c + lane);
+      double* const g = scratch.g + channel * kPanel;
+      if (first == 0) g[0] += w.skip[channel];
+      float rounded[kPanel];
+      finite &= pointwise.round_f64(g, count, rounded);
+      for (size_t p = 0; p < count; ++p) {
+        scratch.lines[p * kLanes + lane] = rounded[p];
+      }
+    }
+    if (kept != 0) {
+      bank.SetGroupTaps(mixer, c / kLanes, first, kept, scratch.lines);
     }
   }
   return finite;
@@ -217,49 +227,46 @@ Status EvaluateLayer(const HyenaWeights& weights, size_t layer, size_t lags,
                      const ModelState::Progress& progress, Scratches& scratch,
                      conv::FilterBank& bank) {
   const HyenaConfig& config = weights.config();
-  const size_t panels = (lags + kPanel - 1) / kPanel;
-  const size_t slice = kPanelsPerSlice * pool.NumThreads();
   const HyenaFilterWeights& w = weights.layers()[layer].filter;
   for (Scratch& worker : scratch.workers) LoadNetwork(config, w, worker);
   std::atomic<bool> positions_finite{true}, taps_finite{true};
-  for (size_t done = 0; done < panels; done += slice) {
-    const size_t now = std::min(slice, panels - done);
-    pool.ParallelFor(now, 1, [&](size_t begin, size_t end, size_t worker) {
-      for (size_t panel = done + begin; panel < done + end; ++panel) {
-        const size_t first = panel * kPanel;
-        const size_t count = std::min(kPanel, lags - first);
-        const size_t kept =
-            std::min(count, bank.taps() - std::min(bank.taps(), first));
-        Scratch& mine = scratch.workers[worker];
-        if (!EvaluatePanel(config, w, first, count, mine)) {
-          positions_finite = false;
-          return;
-        }
-        for (size_t o = 0; o < config.convolutions(); ++o) {
-          if (!RoundTaps(config, w, o, first, count, mine)) {
-            taps_finite = false;
-          }
-          bank.SetTaps(first_mixer + o, std::min(first, bank.taps()), kept,
-                       mine.taps);
+  const auto item = [&](size_t index, size_t worker) {
+    Scratch& mine = scratch.workers[worker];
+    const size_t end = std::min(lags, (index + 1) * kItemLags);
+    for (size_t first = index * kItemLags; first < end; first += kPanel) {
+      const size_t count = std::min(kPanel, end - first);
+      const size_t kept =
+          std::min(count, bank.taps() - std::min(bank.taps(), first));
+      if (!EvaluatePanel(config, w, first, count, mine)) {
+        positions_finite = false;
+        return;
+      }
+      for (size_t o = 0; o < config.convolutions(); ++o) {
+        if (!RoundTaps(config, w, o, first, count, kept, first_mixer + o, mine,
+                       bank)) {
+          taps_finite = false;
         }
       }
-    });
-    if (!positions_finite) {
-      return InvalidInput(fmt::format(
-          "{}: the filter positions (pos_emb.z or pos_emb.t) of layer {} "
-          "hold NaN or infinity, expected finite numbers",
-          weights.source().Name(), layer));
     }
-    if (!taps_finite) {
-      return InvalidInput(
-          fmt::format("{}: the filter of layer {} is not finite when evaluated",
-                      weights.source().Name(), layer));
-    }
-    if (progress && !progress(static_cast<double>(done + now) /
-                              static_cast<double>(panels))) {
-      return Cancelled("stopped while evaluating filters");
-    }
+  };
+  const size_t items = (lags + kItemLags - 1) / kItemLags;
+  const bool all = ForEachItem(pool, items, item, [&](size_t started) {
+    if (!positions_finite || !taps_finite) return false;
+    return !progress ||
+           progress(static_cast<double>(started) / static_cast<double>(items));
+  });
+  if (!positions_finite) {
+    return InvalidInput(fmt::format(
+        "{}: the filter positions (pos_emb.z or pos_emb.t) of layer {} "
+        "hold NaN or infinity, expected finite numbers",
+        weights.source().Name(), layer));
   }
+  if (!taps_finite) {
+    return InvalidInput(
+        fmt::format("{}: the filter of layer {} is not finite when evaluated",
+                    weights.source().Name(), layer));
+  }
+  if (!all) return Cancelled("stopped while evaluating filters");
   if (lags > bank.taps()) DropPositions(weights, layer, lags);
   return OkStatus();
 }
@@ -280,14 +287,12 @@ class HyenaTaps final : public conv::TapSource {
     LoadNetwork(config, w, scratch);
     for (size_t done = 0; done < count; done += kPanel) {
       const size_t now = std::min(kPanel, count - done);
-      // Both were finite when the model was prepared. If somebody has written
-      // to the file since, the answers are wrong, as those of any weight are.
-      if (EvaluatePanel(config, w, first + done, now, scratch)) {
-        RoundTaps(config, w, o, first + done, now, scratch);
-      } else {
-        std::fill_n(scratch.taps, now * config.width, 0.0f);
+      // All were finite when the model was prepared. If somebody has written to
+      // the file since, the answers are wrong, as those of any weight are.
+      if (!EvaluatePanel(config, w, first + done, now, scratch)) {
+        std::fill_n(scratch.g, config.filter_channels() * kPanel, 0.0);
       }
-      out.SetTaps(0, first + done, now, scratch.taps);
+      RoundTaps(config, w, o, first + done, now, now, 0, scratch, out);
     }
   }
 

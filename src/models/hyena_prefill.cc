@@ -96,10 +96,9 @@ Status HyenaPrefill::Impl::AllocateWorker(const Call& call, size_t chunk,
   const char* const what = "activations";
   LCSM_RETURN_IF_ERROR(Grow(rows * streams, what, &worker.streams));
   LCSM_RETURN_IF_ERROR(Grow(rows * width, what, &worker.u));
-  LCSM_RETURN_IF_ERROR(Grow(rows * config.inner, what, &worker.hidden));
-  LCSM_RETURN_IF_ERROR(Grow(rows * width, what, &worker.update));
   LCSM_RETURN_IF_ERROR(
-      Grow(std::max<size_t>(config.fir_taps, 2) * streams, what, &worker.tail));
+      Grow(rows * std::min(config.inner, kHiddenPart), what, &worker.hidden));
+  LCSM_RETURN_IF_ERROR(Grow(rows * width, what, &worker.update));
   if (call.segments.size() > 1) {
     LCSM_RETURN_IF_ERROR(
         Grow(call.trunk().shape.following * kLanes, what, &worker.pending));
@@ -113,7 +112,8 @@ void HyenaPrefill::Impl::MakeChunks(Call& call) const {
   for (const Segment& segment : call.segments) {
     const bool trunk = segment.first == 0;
     for (size_t row = segment.first; row < segment.end(); row += size) {
-      Chunk chunk = {row, std::min(size, segment.end() - row), reach, row};
+      Chunk chunk = {row, std::min(size, segment.end() - row), reach, row,
+                     call.chunks.size() * reach};
       if (row == segment.first) {
         chunk.before = trunk ? 0 : call.trunk().end();
         if (trunk) chunk.reach = 0;
@@ -140,6 +140,9 @@ Status HyenaPrefill::Impl::Allocate(Call& call) {
   if (call.gates) {
     LCSM_RETURN_IF_ERROR(
         Grow(rows * config.convolutions() * width, what, &gates));
+  } else {
+    LCSM_RETURN_IF_ERROR(
+        Grow(call.chunks.size() * (config.fir_taps - 1) * width, what, &edges));
   }
   LCSM_RETURN_IF_ERROR(
       Grow(std::max<size_t>(config.fir_taps, 2) * (config.order + 1) * width,
@@ -346,8 +349,13 @@ size_t HyenaPrefill::BytesFor(const HyenaConfig& config, size_t tokens,
   size_t floats = (tokens + (tokens | 1)) * HyenaGroups(config) * kLanes;
   if (KeepsGates(config, tokens, limits)) {
     floats += tokens * config.convolutions() * width;
+  } else {
+    const size_t tokens_each = ChunkTokens(config, tokens, threads);
+    floats += (tokens + tokens_each - 1) / tokens_each * (config.fir_taps - 1) *
+              width;
   }
-  floats += threads * chunk * ((config.order + 3) * width + config.inner);
+  floats += threads * chunk *
+            ((config.order + 3) * width + std::min(config.inner, kHiddenPart));
   floats += kOutputFloats;
   size_t bytes = floats * sizeof(float) +
                  threads * conv::PrefillTile::BytesFor(shape, !spectra_kept);

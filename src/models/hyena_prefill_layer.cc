@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/for_each_item.h"
 #include "kernels/dense.h"
 #include "kernels/pointwise.h"
 #include "models/hyena_filter.h"
@@ -19,23 +20,15 @@ double Seconds(std::chrono::steady_clock::time_point since) {
 template <typename Body>
 Status HyenaPrefill::Impl::ForEach(const Call& call, size_t items,
                                    Body&& body) {
-  // A few milliseconds' work for all threads.
-  const size_t slice = 16 * pool.NumThreads();
-  for (size_t done = 0; done < items;) {
-    const size_t now = std::min(slice, items - done);
-    pool.ParallelFor(now, 1, [&](size_t begin, size_t end, size_t worker) {
-      for (size_t i = done + begin; i < done + end; ++i) {
-        body(i, workers[worker]);
-      }
-    });
-    done += now;
-    if (call.progress &&
-        !call.progress(call.done + call.share * static_cast<double>(done) /
-                                       static_cast<double>(items))) {
-      return Cancelled("stopped while taking known tokens in");
-    }
-  }
-  return OkStatus();
+  const bool all = ForEachItem(
+      pool, items, [&](size_t i, size_t worker) { body(i, workers[worker]); },
+      [&](size_t started) {
+        return !call.progress ||
+               call.progress(call.done + call.share *
+                                             static_cast<double>(started) /
+                                             static_cast<double>(items));
+      });
+  return all ? OkStatus() : Cancelled("stopped while taking known tokens in");
 }
 
 template <typename Body>
@@ -58,13 +51,17 @@ void HyenaPrefill::Impl::Norm(const NormWeights& norm, double eps,
 
 float* HyenaPrefill::Impl::Project(const LayerRef& layer, size_t begin,
                                    size_t end, const Chunk& chunk,
+                                   const float* earlier,
                                    Worker& worker) const noexcept {
   const DenseKernels& dense = GetDenseKernels();
   const HyenaLayerWeights& w = layer.w;
   const size_t width = config.width, stride = layer.stride();
-  const size_t reach = chunk.reach;
-  Norm(w.norm1, config.block_norm_eps,
-       x.data() + (chunk.before - reach) * width, reach, worker.u.data());
+  const size_t reach = chunk.reach, tail = w.short_fir.taps() - 1;
+  float* const rows = worker.streams.data() + tail * stride;
+  if (reach == 0) {
+    std::copy_n(layer.fir.tail(), tail * stride, worker.streams.data());
+  }
+  Norm(w.norm1, config.block_norm_eps, earlier, reach, worker.u.data());
   Norm(w.norm1, config.block_norm_eps, x.data() + chunk.first * width,
        chunk.count, worker.u.data() + reach * width);
   for (size_t s = begin; s < end; ++s) {
@@ -72,46 +69,48 @@ float* HyenaPrefill::Impl::Project(const LayerRef& layer, size_t begin,
     dense.dense_panels(layer.panels.streams[s],
                        bias != nullptr ? bias + s * width : nullptr,
                        worker.u.data(), width, reach + chunk.count,
-                       worker.streams.data() + s * width, stride);
+                       rows - reach * stride + s * width, stride);
   }
-  std::copy_n(reach == 0 ? layer.fir.tail() : worker.streams.data(),
-              (reach == 0 ? w.short_fir.tail_rows() : reach) * stride,
-              worker.tail.data());
-  float* const rows = worker.streams.data() + reach * stride;
-  w.short_fir.Apply(begin * width, end * width, chunk.count, stride, rows,
-                    worker.tail.data());
   return rows;
 }
 
 // Norm, projection, short FIR, the first gate: v into the lines.
 Status HyenaPrefill::Impl::Enter(const Call& call, const LayerRef& layer) {
-  const PointwiseKernels& kernels = GetPointwiseKernels();
   const size_t width = config.width, stride = layer.stride();
   const size_t gated = config.convolutions() * width;
   return ForEachChunk(call, [&](const Chunk& chunk, Worker& worker) {
-    const size_t first = chunk.first, count = chunk.count;
+    const size_t count = chunk.count;
+    const ShortFir& fir = layer.w.short_fir;
+    const float* const earlier =
+        x.data() + (chunk.before - chunk.reach) * width;
+    if (!call.gates) {
+      std::copy_n(earlier, chunk.reach * width,
+                  edges.data() + chunk.edge * width);
+    }
+    // Gates that are not kept come later, but for the last ones' tail.
+    const size_t begin =
+        call.gates || chunk.ends_trunk ? 0 : config.convolutions();
     const float* const rows =
-        Project(layer, 0, config.order + 1, chunk, worker);
+        Project(layer, begin, config.order + 1, chunk, earlier, worker);
     if (chunk.ends_trunk) {
-      std::copy_n(worker.tail.data(), layer.w.short_fir.tail_rows() * stride,
+      const size_t tail = fir.taps() - 1;
+      std::copy_n(rows + count * stride - tail * stride, tail * stride,
                   last_tail.data());
     }
-    for (size_t t = 0; t < count; ++t) {
-      const float* const row = rows + t * stride;
-      float* const v = worker.u.data() + t * width;
-      kernels.multiply(row + config.order * width,
-                       row + (config.order - 1) * width, width, v);
-      if (call.gates) {
-        std::copy_n(row, gated, gates.data() + (first + t) * gated);
-      }
+    if (call.gates) {
+      fir.ApplyToRows(0, gated, count, rows, nullptr, 0,
+                      gates.data() + chunk.first * gated, gated);
     }
+    const GroupRows lines_of = Lines(chunk);
     for (size_t g = 0; g < HyenaGroups(config); ++g) {
       const size_t lanes = std::min(kLanes, width - g * kLanes);
-      for (size_t t = 0; t < count; ++t) {
-        float* const line = Line(g, first + t);
-        std::copy_n(worker.u.data() + t * width + g * kLanes, lanes, line);
-        std::fill_n(line + lanes, kLanes - lanes, 0.0f);
-      }
+      float* const line = lines_of.At(g);
+      if (lanes < kLanes) std::fill_n(line, count * kLanes, 0.0f);
+      const size_t last = config.order * width + g * kLanes;
+      fir.ApplyToRows(last, last + lanes, count, rows, nullptr, 0, line,
+                      kLanes);
+      fir.ApplyToRows(last - width, last - width + lanes, count, rows, line,
+                      kLanes, line, kLanes);
     }
   });
 }
@@ -169,41 +168,44 @@ Status HyenaPrefill::Impl::Convolve(const Call& call, size_t layer, size_t o) {
   return status;
 }
 
-const float* HyenaPrefill::Impl::GateRows(const Call& call,
-                                          const LayerRef& layer, size_t gate,
-                                          const Chunk& chunk, Worker& worker,
-                                          size_t* stride) const noexcept {
-  if (call.gates) {
-    *stride = config.convolutions() * config.width;
-    return gates.data() + chunk.first * *stride + gate * config.width;
-  }
-  *stride = layer.stride();
-  return gate * config.width + Project(layer, gate, gate + 1, chunk, worker);
-}
-
-void HyenaPrefill::Impl::MultiplyLines(const float* rows, size_t stride,
-                                       size_t first, size_t count) noexcept {
+void HyenaPrefill::Impl::GateChunk(const Call& call, const LayerRef& layer,
+                                   size_t gate, const Chunk& chunk,
+                                   Worker& worker, GroupRows out) noexcept {
   const PointwiseKernels& kernels = GetPointwiseKernels();
+  const size_t width = config.width, count = chunk.count;
+  const float* rows = nullptr;
+  size_t stride = config.convolutions() * width;
+  if (call.gates) {
+    rows = gates.data() + chunk.first * stride;
+  } else {
+    rows = Project(layer, gate, gate + 1, chunk,
+                   edges.data() + chunk.edge * width, worker);
+  }
+  const GroupRows in = Lines(chunk);
   for (size_t g = 0; g < HyenaGroups(config); ++g) {
-    const size_t lanes = std::min(kLanes, config.width - g * kLanes);
+    const size_t lanes = std::min(kLanes, width - g * kLanes);
+    const size_t first = gate * width + g * kLanes;
+    if (!call.gates) {
+      layer.w.short_fir.ApplyToRows(first, first + lanes, count, rows, in.At(g),
+                                    in.row, out.At(g), out.row);
+      continue;
+    }
     for (size_t t = 0; t < count; ++t) {
-      float* const line = Line(g, first + t);
-      kernels.multiply(line, rows + t * stride + g * kLanes, lanes, line);
+      kernels.multiply(in.At(g) + t * in.row, rows + t * stride + first, lanes,
+                       out.At(g) + t * out.row);
     }
   }
 }
 
+// A gate that another convolution follows.
 Status HyenaPrefill::Impl::Gate(const Call& call, const LayerRef& layer,
                                 size_t gate) {
   return ForEachChunk(call, [&](const Chunk& chunk, Worker& worker) {
-    size_t stride = 0;
-    const float* const rows =
-        GateRows(call, layer, gate, chunk, worker, &stride);
-    MultiplyLines(rows, stride, chunk.first, chunk.count);
+    GateChunk(call, layer, gate, chunk, worker, Lines(chunk));
   });
 }
 
-// Projection and MLP.
+// The last gate, projection and MLP.
 Status HyenaPrefill::Impl::Leave(const Call& call, const LayerRef& layer) {
   const DenseKernels& dense = GetDenseKernels();
   const HyenaLayerWeights& w = layer.w;
@@ -215,21 +217,26 @@ Status HyenaPrefill::Impl::Leave(const Call& call, const LayerRef& layer) {
     float* const u = worker.u.data();
     float* const update = worker.update.data();
     float* const residual = x.data() + first * width;
-    for (size_t g = 0; g < HyenaGroups(config); ++g) {
-      const size_t lanes = std::min(kLanes, width - g * kLanes);
-      for (size_t t = 0; t < count; ++t) {
-        std::copy_n(Line(g, first + t), lanes, u + t * width + g * kLanes);
-      }
-    }
+    GateChunk(call, layer, 0, chunk, worker, {u, kLanes, width});
     dense.dense_panels(panels.out_proj, w.out_proj.bias, u, width, count,
                        update, width);
     kernels.add(residual, update, count * width, residual);
     Norm(w.norm2, config.block_norm_eps, residual, count, u);
-    dense.dense_panels(panels.fc1, w.fc1.bias, u, width, count,
-                       worker.hidden.data(), inner);
-    kernels.gelu(worker.hidden.data(), count * inner, worker.hidden.data());
-    dense.dense_panels(panels.fc2, w.fc2.bias, worker.hidden.data(), inner,
-                       count, update, width);
+    for (size_t h = 0; h < inner; h += kHiddenPart) {
+      const size_t part = std::min(kHiddenPart, inner - h);
+      float* const hidden = worker.hidden.data();
+      dense.dense_panels(panels.fc1.Rows(h, part),
+                         w.fc1.bias == nullptr ? nullptr : w.fc1.bias + h, u,
+                         width, count, hidden, part);
+      kernels.gelu(hidden, count * part, hidden);
+      const PanelView columns = panels.fc2.Columns(h, part);
+      if (h == 0) {
+        dense.dense_panels(columns, w.fc2.bias, hidden, part, count, update,
+                           width);
+      } else {
+        dense.add_panels(columns, hidden, part, count, update, width);
+      }
+    }
     kernels.add(residual, update, count * width, residual);
   });
 }
@@ -255,11 +262,12 @@ Status HyenaPrefill::Impl::Layer(Call& call, size_t index, ShortFirState& fir) {
     part(0.9 * each);
     LCSM_RETURN_IF_ERROR(Convolve(call, index, o));
     part(0.1 * each);
-    LCSM_RETURN_IF_ERROR(Gate(call, layer, config.order - 2 - o));
+    const size_t gate = config.order - 2 - o;
+    if (gate != 0) LCSM_RETURN_IF_ERROR(Gate(call, layer, gate));
   }
   part(call.remake ? 0.4 : 0.5);
   LCSM_RETURN_IF_ERROR(Leave(call, layer));
-  std::copy_n(last_tail.data(), layer.w.short_fir.tail_rows() * layer.stride(),
+  std::copy_n(last_tail.data(), (layer.w.short_fir.taps() - 1) * layer.stride(),
               fir.tail());
   call.times->blocks += Seconds(start) - (call.times->mixers - mixers_before);
   return OkStatus();
