@@ -101,29 +101,34 @@ HWY_INLINE void PanelTile(const float* HWY_RESTRICT panel, size_t panel_stride,
   }
 }
 
-// kTokens or fewer, as many as are left.
+// The last tokens, fewer than kTokens + 1: a tile that is as high as they are
+// many. (Tiles of one token each wait for their two sums.)
 template <size_t kTokens>
+HWY_INLINE void PanelRest(size_t tokens, const float* panel,
+                          size_t panel_stride, size_t depth, const float* x,
+                          size_t x_stride, const float* bias, float* y,
+                          size_t y_stride, const float* next) {
+  if (tokens == kTokens) {
+    PanelTile<kTokens, true>(panel, panel_stride, depth, x, x_stride, bias, y,
+                             y_stride, next);
+  } else if constexpr (kTokens > 1) {
+    PanelRest<kTokens - 1>(tokens, panel, panel_stride, depth, x, x_stride,
+                           bias, y, y_stride, next);
+  }
+}
+
 HWY_INLINE void PanelTiles(size_t tokens, const float* panel,
                            size_t panel_stride, size_t depth, const float* x,
                            size_t x_stride, const float* bias, float* y,
                            size_t y_stride, const float* next) {
   size_t t = 0;
-  for (; t + 2 * kTokens <= tokens; t += kTokens) {
-    PanelTile<kTokens>(panel, panel_stride, depth, x + t * x_stride, x_stride,
-                       bias, y + t * y_stride, y_stride);
+  for (; t + kPanelTokens < tokens; t += kPanelTokens) {
+    PanelTile<kPanelTokens>(panel, panel_stride, depth, x + t * x_stride,
+                            x_stride, bias, y + t * y_stride, y_stride);
   }
-  if (t + kTokens <= tokens) {
-    PanelTile<kTokens, true>(panel, panel_stride, depth, x + t * x_stride,
-                             x_stride, bias, y + t * y_stride, y_stride, next);
-    t += kTokens;
-  }
-  if constexpr (kTokens > 1) {
-    if (t < tokens) {
-      PanelTiles<kTokens / 2>(tokens - t, panel, panel_stride, depth,
-                              x + t * x_stride, x_stride, bias,
-                              y + t * y_stride, y_stride, next);
-    }
-  }
+  PanelRest<kPanelTokens>(tokens - t, panel, panel_stride, depth,
+                          x + t * x_stride, x_stride, bias, y + t * y_stride,
+                          y_stride, next);
 }
 
 // y is set, or added to.
@@ -147,8 +152,8 @@ HWY_NOINLINE void Panels(const PanelView& w, const float* bias, bool add,
             r + 2 * kTileWidth <= rows
                 ? panel + kTileWidth / kPanelRows * panel_stride
                 : panel;
-        PanelTiles<kPanelTokens>(tokens, panel, panel_stride, depth, x + k,
-                                 x_stride, from, y + r, y_stride, next);
+        PanelTiles(tokens, panel, panel_stride, depth, x + k, x_stride, from,
+                   y + r, y_stride, next);
         continue;
       }
       // The last rows, which are no whole tile: by way of a row that is.
