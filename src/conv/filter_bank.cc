@@ -55,15 +55,25 @@ StatusOr<std::unique_ptr<FilterBank>> FilterBank::First(const FilterBank& bank,
   problem.channels = bank.channels_;
   problem.length = problem.taps = taps;
   LCSM_ASSIGN_OR_RETURN(std::unique_ptr<FilterBank> first, Create(problem));
-  for (size_t g = 0; g < bank.mixers_ * bank.groups_; ++g) {
+  first->CopyFirst(bank, taps);
+  return first;
+}
+
+void FilterBank::CopyTaps(const FilterBank& shorter) {
+  assert(shorter.mixers_ == mixers_ && shorter.channels_ == channels_ &&
+         shorter.taps_ <= taps_);
+  CopyFirst(shorter, shorter.taps_);
+}
+
+void FilterBank::CopyFirst(const FilterBank& bank, size_t taps) {
+  for (size_t g = 0; g < mixers_ * groups_; ++g) {
     std::copy_n(bank.buffer_.data() + g * bank.group_stride_, taps * kLanes,
-                first->buffer_.data() + g * first->group_stride_);
+                buffer_.data() + g * group_stride_);
     // The rest of the head taps is zero: whoever keeps fewer needs no more.
     std::copy_n(bank.head_.data() + g * kHeadTaps * kLanes,
                 std::min(taps, kHeadTaps) * kLanes,
-                first->head_.data() + g * kHeadTaps * kLanes);
+                head_.data() + g * kHeadTaps * kLanes);
   }
-  return first;
 }
 
 void FilterBank::SetTaps(size_t mixer, size_t first, size_t count,

@@ -25,6 +25,10 @@ class FilterBank {
   static StatusOr<std::unique_ptr<FilterBank>> First(const FilterBank& bank,
                                                      size_t taps);
 
+  // Sets the first taps of all mixers to those of another bank of the same
+  // mixers and channels, which has at most as many.
+  void CopyTaps(const FilterBank& shorter);
+
   size_t mixers() const { return mixers_; }
   size_t channels() const { return channels_; }
   size_t groups() const {
@@ -62,6 +66,7 @@ class FilterBank {
 
  private:
   FilterBank() = default;
+  void CopyFirst(const FilterBank& bank, size_t taps);
 
   size_t mixers_ = 0, channels_ = 0, groups_ = 0, taps_ = 0, group_stride_ = 0;
   FloatBuffer buffer_;

@@ -55,6 +55,14 @@ std::shared_ptr<const LevelOp> PreparedConvolution::Find(
 
 Status OnlineConvolution::Reserve(
     std::shared_ptr<const PreparedConvolution> longer) {
+  LCSM_ASSIGN_OR_RETURN(const std::unique_ptr<OnlineConvolution> grown,
+                        Grown(std::move(longer)));
+  *this = std::move(*grown);
+  return OkStatus();
+}
+
+StatusOr<std::unique_ptr<OnlineConvolution>> OnlineConvolution::Grown(
+    std::shared_ptr<const PreparedConvolution> longer) const {
   const Problem& from = prepared_->plan().problem;
   const Problem& to = longer->plan().problem;
   if (from.mixers != to.mixers || from.channels != to.channels ||
@@ -88,11 +96,10 @@ Status OnlineConvolution::Reserve(
         "all {}; make it for a problem that says it is growable",
         view_.ring, position_));
   }
-  LCSM_ASSIGN_OR_RETURN(const std::unique_ptr<OnlineConvolution> grown,
+  LCSM_ASSIGN_OR_RETURN(std::unique_ptr<OnlineConvolution> grown,
                         Create(std::move(longer), *pool_));
   LCSM_RETURN_IF_ERROR(grown->Rebuild(view_, position_));
-  *this = std::move(*grown);
-  return OkStatus();
+  return grown;
 }
 
 Status OnlineConvolution::Rebuild(const HistoryView& inputs, size_t position) {

@@ -126,6 +126,9 @@ class OnlineConvolution {
   // forgotten (Problem::growable keeps them) or were never here
   // (Problem::primed); memory.
   Status Reserve(std::shared_ptr<const PreparedConvolution> longer);
+  // The same as a session of its own, for the same pool; this one stays.
+  StatusOr<std::unique_ptr<OnlineConvolution>> Grown(
+      std::shared_ptr<const PreparedConvolution> longer) const;
 
   // `count` positions of one mixer; x and y are [count][B][D] and may be the
   // same. Requires position() + count <= L. Threads split the channels.

@@ -100,6 +100,12 @@ struct MemoryEstimate {
   size_t scratch = 0;    // Of all threads, the transforms' tables, and taps
                          // while they are evaluated.
   size_t Total() const { return taps + spectra + histories + blocks + scratch; }
+  // With the bank that spectra are made from kept as well, to make longer ones
+  // from.
+  void KeepAllTaps() {
+    taps += making;
+    making = 0;
+  }
   // Of these, what a session has for itself and does not share.
   size_t Session() const { return histories + blocks + scratch; }
 };

@@ -81,6 +81,56 @@ StatusOr<std::unique_ptr<RelaxedConvolution>> RelaxedConvolution::Fork() const {
   return fork;
 }
 
+void RelaxedConvolution::CopyRows(int side, size_t mixer, size_t first,
+                                  size_t count, float* rows) const noexcept {
+  const Problem& problem = plan_.problem;
+  for (size_t t = first; t < first + count; ++t) {
+    for (size_t row = 0; row < problem.batch; ++row) {
+      for (size_t group = 0; group < groups_; ++group) {
+        const size_t at = group * kLanes;
+        std::copy_n(Line(side, HistoryGroup(mixer, row, group), t),
+                    std::min(kLanes, problem.channels - at), rows + at);
+      }
+      rows += problem.channels;
+    }
+  }
+}
+
+StatusOr<std::unique_ptr<RelaxedConvolution>> RelaxedConvolution::Grown(
+    const Plan& longer) const {
+  const Problem& from = plan_.problem;
+  const Problem& to = longer.problem;
+  if (from.mixers != to.mixers || from.channels != to.channels ||
+      from.batch != to.batch || to.length < from.length) {
+    return InvalidInput(fmt::format(
+        "a relaxed convolution of {} mixers, {} channels and {} rows for {} "
+        "positions was given a plan for {}, {} and {} and {} positions to grow "
+        "by",
+        from.mixers, from.channels, from.batch, from.length, to.mixers,
+        to.channels, to.batch, to.length));
+  }
+  LCSM_ASSIGN_OR_RETURN(std::unique_ptr<RelaxedConvolution> grown,
+                        Create(longer, *pool_));
+  // Few enough rows for the cache, many enough to keep threads busy.
+  const size_t rows = std::min<size_t>(position_, 256);
+  const size_t floats = rows * from.batch * from.channels;
+  LCSM_ASSIGN_OR_RETURN(
+      FloatBuffer known,
+      FloatBuffer::Allocate(2 * floats, "inputs and taps taken in anew"));
+  float* const x = known.data();
+  float* const rho = x + floats;
+  for (size_t first = 0; first < position_; first += rows) {
+    const size_t count = std::min(rows, position_ - first);
+    for (size_t mixer = 0; mixer < from.mixers; ++mixer) {
+      CopyRows(kInput, mixer, first, count, x);
+      CopyRows(kFilter, mixer, first, count, rho);
+      grown->StepMany(mixer, count, x, rho, x);
+    }
+    grown->AdvanceMany(count);
+  }
+  return grown;
+}
+
 Status RelaxedConvolution::Save(io::SectionWriter& writer) const {
   const uint64_t position = position_;
   LCSM_RETURN_IF_ERROR(writer.PutArray(

@@ -60,6 +60,13 @@ class RelaxedConvolution {
   // now on. For the same pool. Error: memory.
   StatusOr<std::unique_ptr<RelaxedConvolution>> Fork() const;
 
+  // A session by a plan for as many positions or more, at the same position: it
+  // takes both sequences in once more, so that all its outputs have the bits of
+  // one that had this plan from the start. For the same pool; this one stays.
+  // Errors: a plan of other mixers, channels or rows, or for fewer positions;
+  // memory.
+  StatusOr<std::unique_ptr<RelaxedConvolution>> Grown(const Plan& longer) const;
+
   // Saves everything that moves, and brings it back into a session of the same
   // plan on the same SIMD target, from where it goes on in the same bits. After
   // an error Load leaves it fit only for Reset. Errors: the file's.
@@ -105,6 +112,11 @@ class RelaxedConvolution {
   };
 
   explicit RelaxedConvolution(const Plan& plan) : plan_(plan) {}
+
+  // Positions [first, first + count) of one side of one mixer as they were
+  // given, [count][B][D].
+  void CopyRows(int side, size_t mixer, size_t first, size_t count,
+                float* rows) const noexcept;
 
   float* Line(int side, size_t h, size_t t) const noexcept {
     return lines_[side] + h * stride_ + t * kLanes;

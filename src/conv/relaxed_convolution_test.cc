@@ -385,6 +385,68 @@ TEST_P(RelaxedConvolutionTest, ResetForgetsAndForksGoTheirOwnWay) {
   }
 }
 
+TEST_P(RelaxedConvolutionTest, GrownIsMadeLong) {
+  for (const PlanOptions& options : AllOptions()) {
+    Problem problem;
+    problem.mixers = 2;
+    problem.channels = 19;
+    problem.batch = 2;
+    problem.length = 301;
+    Case c = RandomCase(problem, options, 21);
+    ThreadPool pool(3);
+    const auto plan = [&](size_t length) {
+      Problem shorter = c.problem;
+      shorter.length = shorter.taps = length;
+      return MakeRelaxedPlan(shorter, options).value();
+    };
+    const auto take = [&](RelaxedConvolution& conv, size_t until, Signal& y) {
+      while (conv.position() < until) {
+        for (size_t m = 0; m < 2; ++m) {
+          const size_t at = c.At(m, conv.position());
+          conv.Step(m, &c.x[at], &c.rho[at], &y[at]);
+        }
+        conv.Advance();
+      }
+    };
+    const Signal want = RunCase(c, 1);
+    for (const auto& [length, position] : {std::pair<size_t, size_t>{1, 0},
+                                           {1, 1},
+                                           {17, 16},
+                                           {64, 64},
+                                           {100, 31},
+                                           {261, 261},
+                                           {301, 300}}) {
+      SCOPED_TRACE(plan(length).Print() + " at " + std::to_string(position));
+      auto conv = RelaxedConvolution::Create(plan(length), pool).value();
+      Signal y(want.size()), rest(want.size());
+      take(*conv, position, y);
+      const auto grown = conv->Grown(plan(301)).value();
+      EXPECT_EQ(grown->position(), position);
+      rest = y;
+      take(*grown, 301, rest);
+      for (size_t m = 0; m < 2; ++m) {
+        for (size_t i = c.At(m, position); i < c.At(m + 1, 0); ++i) {
+          ASSERT_EQ(rest[i], want[i]) << i;
+        }
+      }
+      // The one that stays takes no notice.
+      EXPECT_EQ(conv->position(), position);
+      take(*conv, length, y);
+      auto twin = RelaxedConvolution::Create(plan(length), pool).value();
+      Signal same(want.size());
+      take(*twin, length, same);
+      EXPECT_EQ(y, same);
+    }
+    const auto full = RelaxedConvolution::Create(plan(300), pool).value();
+    EXPECT_NE(full->Grown(plan(299)).status().message().find("for 300"),
+              std::string::npos);
+    Problem other = c.problem;
+    other.channels = 20;
+    other.taps = other.length;
+    EXPECT_FALSE(full->Grown(MakeRelaxedPlan(other, options).value()).ok());
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Targets, RelaxedConvolutionTest,
                          testing::ValuesIn(SupportedSimdTargets()),
                          [](const auto& target) { return target.param; });

@@ -29,10 +29,10 @@ Status CheckRelaxed(const Plan& plan) {
         fmt::format("relaxed convolutions end at {} positions, found {}",
                     kLongestRelaxed, problem.length));
   }
-  if (problem.primed || problem.growable) {
+  if (problem.primed) {
     return InvalidInput(
-        "a relaxed convolution neither starts with contributions of earlier "
-        "inputs nor grows");
+        "a relaxed convolution cannot start with contributions of earlier "
+        "inputs");
   }
   for (const Level& level : plan.levels) {
     const bool direct =
