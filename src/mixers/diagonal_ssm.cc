@@ -209,6 +209,9 @@ class DiagonalSsmState final : public MixerState {
     std::copy_n(from.state_.data(), state_.size(), state_.data());
     return OkStatus();
   }
+  Status DoGrowFrom(const MixerState& shorter) override {
+    return DoCopyFrom(shorter);
+  }
   Status DoLoad(io::SectionReader& reader, size_t) override {
     return reader.GetArray("modes",
                            std::span<float>(state_.data(), state_.size()));

@@ -47,6 +47,9 @@ class State final : public RowMixerState {
     state_.CopyFrom(static_cast<const State&>(other).state_);
     return OkStatus();
   }
+  Status DoGrowFrom(const MixerState& shorter) override {
+    return DoCopyFrom(shorter);
+  }
   Status DoLoad(io::SectionReader& reader, size_t) override {
     return reader.GetArray(
         "short filter's tail",

@@ -87,6 +87,13 @@ class State final : public MixerState {
     }
     return OkStatus();
   }
+  Status DoGrowFrom(const MixerState& shorter) override {
+    const auto& from = static_cast<const State&>(shorter);
+    for (size_t o = 0; o < inner_.size(); ++o) {
+      LCSM_RETURN_IF_ERROR(inner_[o]->GrowFrom(*from.inner_[o]));
+    }
+    return OkStatus();
+  }
   Status DoLoad(io::SectionReader& reader, size_t position) override {
     for (const auto& state : inner_) {
       LCSM_RETURN_IF_ERROR(state->Load(reader, position));

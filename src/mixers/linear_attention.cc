@@ -128,6 +128,9 @@ class State final : public RowMixerState {
     std::copy_n(from.state_.data(), state_.size(), state_.data());
     return OkStatus();
   }
+  Status DoGrowFrom(const MixerState& shorter) override {
+    return DoCopyFrom(shorter);
+  }
   Status DoLoad(io::SectionReader& reader, size_t) override {
     return reader.GetArray("linear attention",
                            std::span<float>(state_.data(), state_.size()));

@@ -63,6 +63,9 @@ class State final : public MixerState {
   Status DoPretend(size_t) override { return OkStatus(); }
   void DoReset() noexcept override {}
   Status DoCopyFrom(const MixerState&) override { return OkStatus(); }
+  Status DoGrowFrom(const MixerState& shorter) override {
+    return DoCopyFrom(shorter);
+  }
   Status DoLoad(io::SectionReader&, size_t) override { return OkStatus(); }
 
   const std::vector<conv::OnlineConvolution*> convolutions_;

@@ -140,6 +140,14 @@ class MixerState {
     position_ = other.position_;
     return OkStatus();
   }
+  // This state was just made, and `shorter` is one of the same mixer for no
+  // more positions: goes on from where that one stands, in the bits of a state
+  // that took in all itself. Error: memory (then it is fit only for Reset).
+  Status GrowFrom(const MixerState& shorter) {
+    LCSM_RETURN_IF_ERROR(DoGrowFrom(shorter));
+    position_ = shorter.position_;
+    return OkStatus();
+  }
   // All that moves but the position. Errors: the file's.
   virtual Status Save(io::SectionWriter& writer) const = 0;
   // After an error it is fit only for Reset.
@@ -159,6 +167,9 @@ class MixerState {
   virtual void DoMoveTo(size_t /*position*/) noexcept {}
   virtual void DoReset() noexcept = 0;
   virtual Status DoCopyFrom(const MixerState& other) = 0;
+  // DoCopyFrom where nothing of the state depends on the horizon. No default:
+  // whose does, and forgets, would read behind the end.
+  virtual Status DoGrowFrom(const MixerState& shorter) = 0;
   virtual Status DoLoad(io::SectionReader& reader, size_t position) = 0;
 
  private:

@@ -64,6 +64,15 @@ Status CheckEntries(const std::vector<MixerEntry>& mixers,
   if (options.horizon == 0) {
     return InvalidInput("mixers for 0 positions, expected at least 1");
   }
+  if (options.shorter != nullptr && options.longest == 0) {
+    return InvalidInput("mixers that may not grow, made from a shorter set");
+  }
+  if (options.longest != 0 && options.longest < options.horizon) {
+    return InvalidInput(fmt::format(
+        "mixers for {} positions that may grow to {}, expected at least as "
+        "many",
+        options.horizon, options.longest));
+  }
   for (size_t m = 0; m < mixers.size(); ++m) {
     if (mixers[m].mixer == nullptr) {
       return InternalError(fmt::format("mixer {} is missing", m));
@@ -160,10 +169,15 @@ void MakeGroups(const std::vector<MixerEntry>& mixers,
       entry.why = "nobody wants its tiles before the position is over";
     }
     // What the last position reads ahead belongs to one more.
-    const size_t length =
-        MixerConvolutions::OfPhase(options.horizon, 0, wanted.phases) +
-        (ahead ? 1 : 0);
-    const size_t taps = std::min(wanted.taps, length);
+    const auto lines = [&](size_t positions) {
+      return MixerConvolutions::OfPhase(positions, 0, wanted.phases) +
+             (ahead ? 1 : 0);
+    };
+    const size_t length = lines(options.horizon);
+    // Of a set that may grow, as many as may ever be wanted, so that longer
+    // ones have the same groups.
+    const size_t taps = std::min(
+        wanted.taps, options.longest != 0 ? lines(options.longest) : length);
     size_t g = schedule->groups.size();
     // One that runs in order stays alone: its neighbours' tiles can wait.
     for (size_t i = 0; i < schedule->groups.size() && !ahead; ++i) {
@@ -182,6 +196,7 @@ void MakeGroups(const std::vector<MixerEntry>& mixers,
       plan.problem.channels = wanted.channels;
       plan.problem.taps = taps;
       plan.problem.length = length;
+      plan.problem.growable = options.longest != 0;
       plan.schedule = entry.work == Work::kInOrder
                           ? conv::Schedule::kPerLayer
                           : conv::Schedule::kAcrossLayers;
@@ -190,6 +205,13 @@ void MakeGroups(const std::vector<MixerEntry>& mixers,
     schedule->groups[g].mixers.push_back(m);
     schedule->groups[g].convolutions += wanted.count;
   }
+}
+
+// Of all taps of a group, which a set that may grow keeps besides what its plan
+// keeps of them.
+size_t AllTapsBytes(const conv::Problem& problem) {
+  return problem.growable ? conv::FilterBank::BytesFor(problem, problem.taps)
+                          : 0;
 }
 
 }  // namespace
@@ -247,7 +269,12 @@ StatusOr<MixerSchedule> PreparedMixers::Schedule(
   size_t used = 0;
   LCSM_RETURN_IF_ERROR(PlanMixers(mixers, options, &schedule, &used));
   MakeGroups(mixers, options, &schedule);
-  for (MixerSchedule::Group& group : schedule.groups) {
+  if (options.shorter != nullptr) {
+    LCSM_RETURN_IF_ERROR(options.shorter->CheckLonger(
+        schedule.groups, mixers.size(), options.horizon));
+  }
+  for (size_t g = 0; g < schedule.groups.size(); ++g) {
+    MixerSchedule::Group& group = schedule.groups[g];
     conv::PlanOptions plan = options.plan;
     plan.schedule = group.plan.schedule;
     // What is read ahead is wanted at once: nothing of it can be spread over
@@ -255,18 +282,25 @@ StatusOr<MixerSchedule> PreparedMixers::Schedule(
     if (plan.schedule != options.plan.schedule) {
       plan.latency = conv::Latency::kBest;
     }
+    conv::Problem problem = group.plan.problem;
+    problem.mixers = group.convolutions;
+    used += AllTapsBytes(problem);
     if (plan.memory_limit != 0) {
       // What the groups before leave of it; 0 would mean any.
       plan.memory_limit -= std::min(used, plan.memory_limit - 1);
     }
-    conv::Problem problem = group.plan.problem;
-    problem.mixers = group.convolutions;
-    LCSM_ASSIGN_OR_RETURN(group.plan, conv::MakePlan(problem, plan));
+    const auto make = [&](const conv::PlanOptions& wanted) {
+      return options.shorter == nullptr
+                 ? conv::MakePlan(problem, wanted)
+                 : conv::GrowPlan(options.shorter->schedule().groups[g].plan,
+                                  problem.length, wanted);
+    };
+    LCSM_ASSIGN_OR_RETURN(group.plan, make(plan));
     conv::MemoryEstimate bytes = group.plan.Memory(plan.threads);
     const size_t others = (group.phases - 1) * bytes.Session();
     if (plan.memory_limit != 0 && others != 0) {
       plan.memory_limit -= std::min(others, plan.memory_limit - 1);
-      LCSM_ASSIGN_OR_RETURN(group.plan, conv::MakePlan(problem, plan));
+      LCSM_ASSIGN_OR_RETURN(group.plan, make(plan));
       bytes = group.plan.Memory(plan.threads);
     }
     used += bytes.Total() + (group.phases - 1) * bytes.Session();
@@ -286,7 +320,8 @@ StatusOr<MixerSetMemory> PreparedMixers::Foretell(
     memory.states += one.state;
   }
   for (const MixerSchedule::Group& group : schedule.groups) {
-    const conv::MemoryEstimate one = group.plan.Memory(threads);
+    conv::MemoryEstimate one = group.plan.Memory(threads);
+    if (group.plan.problem.growable) one.KeepAllTaps();
     memory.convolution.taps += one.taps;
     // Groups are made one after another.
     memory.convolution.making = std::max(memory.convolution.making, one.making);
@@ -310,9 +345,18 @@ StatusOr<std::shared_ptr<const PreparedMixers>> PreparedMixers::Create(
   prepared->first_convolution_.resize(mixers.size());
   for (const MixerSchedule::Group& group : prepared->schedule_.groups) {
     const conv::Problem& problem = group.plan.problem;
-    LCSM_ASSIGN_OR_RETURN(std::unique_ptr<conv::FilterBank> bank,
+    LCSM_ASSIGN_OR_RETURN(std::unique_ptr<conv::FilterBank> made,
                           conv::FilterBank::Create(problem));
-    const size_t calls = (bank->taps() + kTapsPerCall - 1) / kTapsPerCall;
+    const std::shared_ptr<conv::FilterBank> bank = std::move(made);
+    const size_t g = prepared->groups_.size();
+    // A call that was cut short is made again: where it begins, its bits do.
+    size_t known_calls = 0;
+    if (options.shorter != nullptr) {
+      bank->CopyTaps(*options.shorter->taps_[g]);
+      known_calls = options.shorter->taps_[g]->taps() / kTapsPerCall;
+    }
+    const size_t calls =
+        (bank->taps() + kTapsPerCall - 1) / kTapsPerCall - known_calls;
     const size_t rows = std::min(bank->taps(), kTapsPerCall);
     LCSM_ASSIGN_OR_RETURN(
         FloatBuffer values,
@@ -328,7 +372,7 @@ StatusOr<std::shared_ptr<const PreparedMixers>> PreparedMixers::Create(
             float* const mine =
                 values.data() + worker * rows * problem.channels;
             for (size_t i = begin; i < end; ++i) {
-              const size_t first = i % calls * kTapsPerCall;
+              const size_t first = (known_calls + i % calls) * kTapsPerCall;
               const size_t taps = std::min(kTapsPerCall, bank->taps() - first);
               mixer.Taps(i / calls, first, taps, mine);
               bank->SetTaps(next + i / calls, first, taps, mine);
@@ -338,7 +382,11 @@ StatusOr<std::shared_ptr<const PreparedMixers>> PreparedMixers::Create(
     }
     LCSM_ASSIGN_OR_RETURN(
         std::shared_ptr<const conv::PreparedConvolution> convolution,
-        conv::PreparedConvolution::Create(group.plan, std::move(bank), pool));
+        conv::PreparedConvolution::Create(
+            group.plan, bank, pool,
+            options.shorter != nullptr ? options.shorter->groups_[g].get()
+                                       : nullptr));
+    if (problem.growable) prepared->taps_.push_back(bank);
     for (size_t phase = 0; phase < group.phases; ++phase) {
       prepared->executors_.push_back({prepared->groups_.size(), phase});
     }

@@ -29,6 +29,9 @@
 
 namespace lcsm {
 
+class MixerStates;
+class PreparedMixers;
+
 // One mixer's input has something of another mixer in it. How it gets there is
 // the stack's matter.
 struct MixerRead {
@@ -54,6 +57,15 @@ struct MixerSetOptions {
   // themselves. Its memory limit is for all mixers, their weights and one
   // sequence's states.
   conv::PlanOptions plan;
+  // Not 0: states may be given up to so many positions later
+  // (MixerStates::Grown). Long convolutions then keep all inputs, and the set
+  // keeps all their taps.
+  size_t longest = 0;
+  // Not null: a set of the same mixers and the same `longest`, for no more
+  // positions, whose states are to grow onto this one. Its plans' small levels
+  // stay, what is the same is shared, and taps that it has are not evaluated
+  // again.
+  const PreparedMixers* shorter = nullptr;
 };
 
 // When each mixer's work is done.
@@ -105,15 +117,13 @@ struct MixerSetMemory {
   size_t Total() const { return weights + convolution.Total() + states; }
 };
 
-class MixerStates;
-
 class PreparedMixers : public std::enable_shared_from_this<PreparedMixers> {
  public:
   // `mixers` in the order in which a position goes through them; at least one.
   // Errors, naming the mixer by its number: one that reads itself, one that
   // does not exist, a later one of the same position (a cycle), or ahead one
-  // that has nothing to read ahead; a horizon of 0; a plan's, the memory limit
-  // among them; memory.
+  // that has nothing to read ahead; a horizon of 0 or beyond the longest; a
+  // shorter set of other mixers; a plan's, the memory limit among them; memory.
   static StatusOr<std::shared_ptr<const PreparedMixers>> Create(
       std::vector<MixerEntry> mixers, const MixerSetOptions& options,
       ThreadPool& pool);
@@ -141,11 +151,17 @@ class PreparedMixers : public std::enable_shared_from_this<PreparedMixers> {
     size_t group = 0, phase = 0;
   };
   PreparedMixers() = default;
+  // Why a set of so many mixers in these groups, for so many positions, is none
+  // that states of this one can grow onto; or ok.
+  Status CheckLonger(const std::vector<MixerSchedule::Group>& groups,
+                     size_t mixers, size_t horizon) const;
 
   std::vector<MixerEntry> mixers_;
   size_t horizon_ = 0;
   MixerSchedule schedule_;
   std::vector<std::shared_ptr<const conv::PreparedConvolution>> groups_;
+  // All taps of each group, where longer sets may be made of this one.
+  std::vector<std::shared_ptr<const conv::FilterBank>> taps_;
   std::vector<size_t> first_convolution_;  // Of each mixer, in its group.
   std::vector<Executor> executors_;        // Of states.
 };
@@ -169,6 +185,13 @@ class MixerStates {
   // Between positions: other states with the same past, independent from now
   // on, for the same pool. Error: memory.
   StatusOr<std::unique_ptr<MixerStates>> Fork() const;
+  // Between positions: states of a longer set (MixerSetOptions::shorter) at the
+  // same position, for the same pool. Every mixer goes on in the bits of one
+  // that got all its inputs there. These ones stay. Errors: a set of other
+  // mixers, or for fewer positions; a set that was made without `longest` and
+  // has let go of inputs; memory.
+  StatusOr<std::unique_ptr<MixerStates>> Grown(
+      std::shared_ptr<const PreparedMixers> longer) const;
   // Between positions: everything that moves; comes back into states of the
   // same preparation on the same SIMD target. After an error Load leaves them
   // fit only for Reset. Errors: the file's.

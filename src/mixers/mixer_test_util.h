@@ -89,6 +89,77 @@ inline void ExpectNear(const std::vector<float>& y,
   }
 }
 
+// Sets of horizons, the last one that of x, and the positions at which a
+// sequence leaves each of them for the next.
+struct Growth {
+  std::vector<size_t> horizons, positions;
+};
+inline std::vector<Growth> Growths(size_t length) {
+  const size_t third = length / 3, half = length / 2;
+  return {{{length, length}, {0}},
+          {{1, length}, {0}},
+          {{1, 1, length}, {1, 1}},
+          {{third, half, length}, {third - 1, half}},
+          {{half, half + 1, length}, {half, half + 1}},
+          {{half, length - 1, length}, {7, half + 3}}};
+}
+
+// From where it has grown, a sequence is one of the longer set whose mixers got
+// the same inputs: every bit where `tolerance` is 0, which takes mixers that
+// do not feed each other (what they gave before was rounded by the shorter
+// set). The sequence that it was before, and its forks, take no notice.
+// `take(states, until, y)` goes there by steps; y has `width` floats a
+// position.
+template <typename Take>
+void CheckGrowth(const std::vector<MixerEntry>& mixers,
+                 const MixerSetOptions& wanted, size_t length, size_t width,
+                 double tolerance, const Take& take) {
+  ThreadPool pool(2);
+  for (const Growth& growth : Growths(length)) {
+    MixerSetOptions options = wanted;
+    options.longest = length;
+    std::shared_ptr<const PreparedMixers> prepared;
+    std::unique_ptr<MixerStates> states;
+    for (size_t k = 0; k < growth.horizons.size(); ++k) {
+      options.horizon = growth.horizons[k];
+      options.shorter = prepared.get();
+      auto longer = PreparedMixers::Create(mixers, options, pool);
+      ASSERT_TRUE(longer.ok()) << longer.status().message();
+      if (k == 0) {
+        states = (*longer)->NewStates(pool).value();
+      } else {
+        auto fork = states->Fork();
+        ASSERT_TRUE(fork.ok());
+        auto grown = states->Grown(*longer);
+        ASSERT_TRUE(grown.ok()) << grown.status().message();
+        std::vector<float> old(length * width), forked(length * width);
+        take(*states, growth.horizons[k - 1], &old);
+        take(**fork, growth.horizons[k - 1], &forked);
+        EXPECT_TRUE(SameBits(old, forked)) << "what stayed";
+        states = *std::move(grown);
+      }
+      const size_t from = states->position();
+      const size_t until =
+          k < growth.positions.size() ? growth.positions[k] : length;
+      SCOPED_TRACE(std::to_string(options.horizon) + " positions, at " +
+                   std::to_string(from));
+      EXPECT_EQ(states->horizon(), options.horizon);
+      const auto twin = (*longer)->NewStates(pool).value();
+      std::vector<float> got(length * width), want(length * width);
+      take(*states, until, &got);
+      take(*twin, until, &want);
+      for (size_t i = from * width; i < until * width; ++i) {
+        if (tolerance == 0) {
+          ASSERT_EQ(got[i], want[i]) << "grown and made long, element " << i;
+        } else {
+          ASSERT_NEAR(got[i], want[i], tolerance) << "element " << i;
+        }
+      }
+      prepared = *longer;
+    }
+  }
+}
+
 // `want` is the slow twin's answer for x.
 inline void CheckMixer(const std::shared_ptr<const Mixer>& mixer,
                        const std::vector<float>& x,
@@ -204,6 +275,13 @@ inline void CheckMixer(const std::shared_ptr<const Mixer>& mixer,
       want.begin(), want.begin() + static_cast<std::ptrdiff_t>(out));
   ExpectNear(RunAlone(mixer, first, 1, 1), first_want, tolerance, "horizon 1");
   ExpectNear(RunAlone(mixer, first, 2, 1), first_want, tolerance, "horizon 1");
+
+  // More than one convolution in a mixer: one feeds the other.
+  CheckGrowth({{mixer, {}}}, {}, length, out,
+              mixer->convolutions().count > 1 ? 2 * tolerance : 0,
+              [&](MixerStates& grown, size_t until, std::vector<float>* into) {
+                Take(grown, *mixer, x, grown.position(), until, 1, into);
+              });
 }
 
 }  // namespace lcsm

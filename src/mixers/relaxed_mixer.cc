@@ -81,6 +81,12 @@ class State final : public MixerState {
         convolution_, static_cast<const State&>(other).convolution_->Fork());
     return OkStatus();
   }
+  Status DoGrowFrom(const MixerState& shorter) override {
+    LCSM_ASSIGN_OR_RETURN(
+        convolution_, static_cast<const State&>(shorter).convolution_->Grown(
+                          convolution_->plan()));
+    return OkStatus();
+  }
   Status DoLoad(io::SectionReader& reader, size_t position) override {
     LCSM_RETURN_IF_ERROR(convolution_->Load(reader));
     if (convolution_->position() == position) return OkStatus();

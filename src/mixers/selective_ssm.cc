@@ -69,6 +69,9 @@ class SelectiveSsmState final : public RowMixerState {
     std::copy_n(from.state_.data(), state_.size(), state_.data());
     return OkStatus();
   }
+  Status DoGrowFrom(const MixerState& shorter) override {
+    return DoCopyFrom(shorter);
+  }
   Status DoLoad(io::SectionReader& reader, size_t) override {
     return reader.GetArray("selective states",
                            std::span<float>(state_.data(), state_.size()));

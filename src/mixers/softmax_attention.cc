@@ -163,6 +163,21 @@ class State final : public MixerState {
     }
     return OkStatus();
   }
+  Status DoGrowFrom(const MixerState& shorter) override {
+    const auto& from = static_cast<const State&>(shorter);
+    // Where a ring is longer now, rows lie elsewhere in it.
+    const size_t at = from.position();
+    for (size_t i = at - std::min(from.rows_, at); i < at; ++i) {
+      const size_t row = i % rows_, old = i % from.rows_;
+      for (size_t g = 0; g < o_.kv_heads; ++g) {
+        std::copy_n(from.keys_.data() + (g * from.rows_ + old) * o_.key, o_.key,
+                    Key(g, row));
+        std::copy_n(from.values_.data() + (g * from.rows_ + old) * o_.value,
+                    o_.value, Value(g, row));
+      }
+    }
+    return OkStatus();
+  }
   Status DoLoad(io::SectionReader& reader, size_t at) override {
     const size_t rows = std::min(rows_, at);
     for (size_t g = 0; g < o_.kv_heads; ++g) {

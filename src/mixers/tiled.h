@@ -223,6 +223,22 @@ class TiledDriver {
     std::copy_n(other.partials_.get(), cells, partials_.get());
     position_ = other.position_;
   }
+  // Of the same mixer and no greater length: takes all its inputs in once more.
+  void GrowFrom(const TiledDriver& shorter) noexcept {
+    const size_t known = shorter.position_;
+    pool_->ParallelFor(
+        mixer_->units(), 1, [&](size_t begin, size_t end, size_t) {
+          for (size_t unit = begin; unit < end; ++unit) {
+            for (size_t k = 0; k < known; ++k) {
+              Output given;
+              RedCell(unit, k, shorter.inputs_[unit * shorter.length_ + k],
+                      &given);
+              DueWork(unit, k + 1);
+            }
+          }
+        });
+    position_ = known;
+  }
   std::span<Input> inputs() {
     return {inputs_.get(), mixer_->units() * length_};
   }
@@ -354,6 +370,10 @@ class TiledAsMixer : public Mixer {
     void DoReset() noexcept override { driver_->Reset(); }
     Status DoCopyFrom(const MixerState& other) override {
       driver_->CopyFrom(*static_cast<const State&>(other).driver_);
+      return OkStatus();
+    }
+    Status DoGrowFrom(const MixerState& shorter) override {
+      driver_->GrowFrom(*static_cast<const State&>(shorter).driver_);
       return OkStatus();
     }
     Status DoLoad(io::SectionReader& reader, size_t position) override {
