@@ -34,6 +34,15 @@ class HyenaDevicePrepared final : public PreparedModel {
   const conv::Plan plan_;
 };
 
+Status CheckNotGrowable(const PrepareOptions& options,
+                        const std::string& model) {
+  if (!options.growable) return OkStatus();
+  return Unsupported(fmt::format(
+      "{}: sessions on a GPU cannot grow; a longer one can take the tokens in "
+      "again",
+      model));
+}
+
 double GiB(size_t bytes) { return static_cast<double>(bytes) / 0x1p30; }
 
 }  // namespace
@@ -114,6 +123,7 @@ StatusOr<conv::Plan> HyenaDeviceModel::MakePlan(const PrepareOptions& options,
 StatusOr<std::shared_ptr<const PreparedModel>> HyenaDeviceModel::Prepare(
     const PrepareOptions& options, ThreadPool& pool,
     const ModelState::Progress& progress) const {
+  LCSM_RETURN_IF_ERROR(CheckNotGrowable(options, info_.name));
   const HyenaConfig& config = weights_->config();
   if (options.horizon > config.max_length) {
     return InvalidInput(fmt::format(
@@ -160,6 +170,7 @@ StatusOr<std::shared_ptr<const PreparedModel>> HyenaDeviceModel::Prepare(
 
 StatusOr<ModelMemory> HyenaDeviceModel::EstimateMemory(
     const PrepareOptions& options, size_t threads) const {
+  LCSM_RETURN_IF_ERROR(CheckNotGrowable(options, info_.name));
   return host_->EstimateMemory(options, threads);
 }
 

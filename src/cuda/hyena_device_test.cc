@@ -300,6 +300,14 @@ TEST_P(HyenaDeviceTest, RefusesWhatDoesNotFit) {
   ASSERT_FALSE(limited.ok());
   EXPECT_NE(limited.status().message().find("GiB"), std::string::npos)
       << limited.status().message();
+  const PrepareOptions growable = {
+      .horizon = 100, .plan = {}, .growable = true};
+  EXPECT_NE(model->Prepare(growable, pool_, nullptr)
+                .status()
+                .message()
+                .find("on a GPU cannot grow"),
+            std::string::npos);
+  EXPECT_FALSE(model->EstimateMemory(growable, 1).ok());
 }
 
 TEST(EmulatedHyenaTest, ALostDeviceIsASentenceAndTheSessionFileIntact) {

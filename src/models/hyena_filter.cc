@@ -220,20 +220,21 @@ void DropPositions(const HyenaWeights& weights, size_t layer, size_t lags) {
   if (filter.t != nullptr) weights.source().DropPages(filter.t, lags);
 }
 
-// Lags [0, lags), of which the bank takes what it has room for, into mixers
-// first_mixer + o.
-Status EvaluateLayer(const HyenaWeights& weights, size_t layer, size_t lags,
-                     size_t first_mixer, ThreadPool& pool,
-                     const ModelState::Progress& progress, Scratches& scratch,
-                     conv::FilterBank& bank) {
+// Lags [first_lag, lags), of which the bank takes what it has room for, into
+// mixers first_mixer + o.
+Status EvaluateLayer(const HyenaWeights& weights, size_t layer,
+                     size_t first_lag, size_t lags, size_t first_mixer,
+                     ThreadPool& pool, const ModelState::Progress& progress,
+                     Scratches& scratch, conv::FilterBank& bank) {
   const HyenaConfig& config = weights.config();
   const HyenaFilterWeights& w = weights.layers()[layer].filter;
   for (Scratch& worker : scratch.workers) LoadNetwork(config, w, worker);
   std::atomic<bool> positions_finite{true}, taps_finite{true};
   const auto item = [&](size_t index, size_t worker) {
     Scratch& mine = scratch.workers[worker];
-    const size_t end = std::min(lags, (index + 1) * kItemLags);
-    for (size_t first = index * kItemLags; first < end; first += kPanel) {
+    const size_t begin = first_lag + index * kItemLags;
+    const size_t end = std::min(lags, begin + kItemLags);
+    for (size_t first = begin; first < end; first += kPanel) {
       const size_t count = std::min(kPanel, end - first);
       const size_t kept =
           std::min(count, bank.taps() - std::min(bank.taps(), first));
@@ -249,7 +250,8 @@ Status EvaluateLayer(const HyenaWeights& weights, size_t layer, size_t lags,
       }
     }
   };
-  const size_t items = (lags + kItemLags - 1) / kItemLags;
+  const size_t items =
+      (lags - std::min(lags, first_lag) + kItemLags - 1) / kItemLags;
   const bool all = ForEachItem(pool, items, item, [&](size_t started) {
     if (!positions_finite || !taps_finite) return false;
     return !progress ||
@@ -310,7 +312,8 @@ class HyenaTaps final : public conv::TapSource {
 
 Status EvaluateHyenaFilters(const HyenaWeights& weights, ThreadPool& pool,
                             const ModelState::Progress& progress,
-                            conv::FilterBank& bank, size_t checked) {
+                            conv::FilterBank& bank, size_t checked,
+                            size_t first) {
   const HyenaConfig& config = weights.config();
   LCSM_ASSIGN_OR_RETURN(Scratches scratch,
                         MakeScratches(config, pool.NumThreads()));
@@ -324,7 +327,7 @@ Status EvaluateHyenaFilters(const HyenaWeights& weights, ThreadPool& pool,
       };
     }
     LCSM_RETURN_IF_ERROR(EvaluateLayer(
-        weights, layer, std::max(bank.taps(), checked),
+        weights, layer, first, std::max(bank.taps(), checked),
         layer * config.convolutions(), pool, part, scratch, bank));
   }
   return OkStatus();
@@ -332,7 +335,8 @@ Status EvaluateHyenaFilters(const HyenaWeights& weights, ThreadPool& pool,
 
 StatusOr<std::unique_ptr<conv::FilterBank>> MakeHyenaFilters(
     const HyenaWeights& weights, size_t taps, ThreadPool& pool,
-    const ModelState::Progress& progress, size_t checked) {
+    const ModelState::Progress& progress, size_t checked,
+    const conv::FilterBank* shorter) {
   const HyenaConfig& config = weights.config();
   conv::Problem problem;
   problem.mixers = config.layers * config.convolutions();
@@ -340,8 +344,10 @@ StatusOr<std::unique_ptr<conv::FilterBank>> MakeHyenaFilters(
   problem.length = problem.taps = taps;
   LCSM_ASSIGN_OR_RETURN(std::unique_ptr<conv::FilterBank> bank,
                         conv::FilterBank::Create(problem));
+  if (shorter != nullptr) bank->CopyTaps(*shorter);
   LCSM_RETURN_IF_ERROR(
-      EvaluateHyenaFilters(weights, pool, progress, *bank, checked));
+      EvaluateHyenaFilters(weights, pool, progress, *bank, checked,
+                           shorter != nullptr ? shorter->taps() : 0));
   return bank;
 }
 
@@ -351,7 +357,7 @@ Status EvaluateHyenaLayerFilter(const HyenaWeights& weights, size_t layer,
                                 conv::FilterBank& bank) {
   LCSM_ASSIGN_OR_RETURN(Scratches scratch,
                         MakeScratches(weights.config(), pool.NumThreads()));
-  LCSM_RETURN_IF_ERROR(EvaluateLayer(weights, layer, bank.taps(), 0, pool,
+  LCSM_RETURN_IF_ERROR(EvaluateLayer(weights, layer, 0, bank.taps(), 0, pool,
                                      progress, scratch, bank));
   DropPositions(weights, layer, bank.taps());
   return OkStatus();

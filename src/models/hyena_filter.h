@@ -24,17 +24,20 @@ namespace lcsm {
 // `progress` may be empty; answering false gives kCancelled. Lags from
 // bank.taps() to `checked` are evaluated too and let go: who evaluates them
 // while running (MakeHyenaTaps) must not be the first to find that they are not
-// finite. Errors: positions or filters that are not finite; memory. Requires
-// bank.taps(), checked <= config.max_length.
+// finite. Lags below `first` are left alone: they were set before. Errors:
+// positions or filters that are not finite; memory. Requires bank.taps(),
+// checked <= config.max_length.
 Status EvaluateHyenaFilters(const HyenaWeights& weights, ThreadPool& pool,
                             const ModelState::Progress& progress,
-                            conv::FilterBank& bank, size_t checked = 0);
+                            conv::FilterBank& bank, size_t checked = 0,
+                            size_t first = 0);
 
-// A bank of the first `taps` > 0 taps of all layers, evaluated. `checked` and
-// errors as above.
+// A bank of the first `taps` > 0 taps of all layers, evaluated but for those
+// that `shorter` has, which may be null. `checked` and errors as above.
 StatusOr<std::unique_ptr<conv::FilterBank>> MakeHyenaFilters(
     const HyenaWeights& weights, size_t taps, ThreadPool& pool,
-    const ModelState::Progress& progress, size_t checked = 0);
+    const ModelState::Progress& progress, size_t checked = 0,
+    const conv::FilterBank* shorter = nullptr);
 
 // The same taps in the same bits whenever they are wanted, for mixers numbered
 // as above. Lags that are asked for must have been evaluated before, here or

@@ -73,6 +73,31 @@ StatusOr<HyenaModel::Extent> HyenaModel::GetExtent(
   Extent extent;
   extent.horizon = options.horizon != 0 ? options.horizon : config.max_length;
   extent.steps = std::min(options.steps, extent.horizon);
+  extent.growable = options.growable;
+  if (extent.growable && extent.steps != extent.horizon) {
+    return InvalidInput(fmt::format(
+        "{}: a session of {} positions of which {} may come by steps cannot "
+        "grow, for it does not keep what the others add to later ones; "
+        "expected as many steps as positions",
+        info_.name, extent.horizon, extent.steps));
+  }
+  if (options.shorter != nullptr) {
+    extent.shorter = dynamic_cast<const HyenaPrepared*>(options.shorter);
+    if (extent.shorter == nullptr || !extent.growable ||
+        extent.shorter->shared().weights != weights_ ||
+        extent.shorter->shared().taps == nullptr) {
+      return InvalidInput(fmt::format(
+          "{}: a longer preparation was to be made from one of another model "
+          "or one that may not grow",
+          info_.name));
+    }
+    if (extent.horizon < extent.shorter->horizon()) {
+      return InvalidInput(fmt::format(
+          "{}: a preparation for {} positions was to grow to {}, expected at "
+          "least as many",
+          info_.name, extent.shorter->horizon(), extent.horizon));
+    }
+  }
   if (options.memory_limit != 0) {
     HyenaPrefillLimits& limits = extent.limits;
     limits.spectra_bytes =
@@ -106,13 +131,23 @@ StatusOr<conv::Plan> HyenaModel::MakePlan(const PrepareOptions& options,
   problem.channels = config.width;
   problem.length = problem.taps = extent.steps;
   problem.primed = extent.steps < extent.horizon;
-  problem.evaluation = HyenaTapCost(config);
+  if (extent.growable) {
+    problem.growable = true;
+    // As many as may ever be wanted, so that longer problems are alike.
+    problem.taps = config.max_length;
+  } else {
+    problem.evaluation = HyenaTapCost(config);
+  }
   conv::PlanOptions plan = options.plan;
   if (options.memory_limit != 0) {
+    // Besides what the plan keeps of them, a bank of all taps: counted for the
+    // most it may be.
+    const size_t taps =
+        extent.growable ? conv::FilterBank::BytesFor(problem, problem.taps) : 0;
     const size_t others = weights_->bytes() +
                           weights_->PositionBytes(extent.horizon) +
                           ActivationBytes(extent, plan.threads) +
-                          PrefillBytes(extent, plan.threads);
+                          PrefillBytes(extent, plan.threads) + taps;
     LCSM_ASSIGN_OR_RETURN(plan.memory_limit, LeftForPlan(info_.name, others,
                                                          options.memory_limit));
   }
@@ -120,6 +155,9 @@ StatusOr<conv::Plan> HyenaModel::MakePlan(const PrepareOptions& options,
     conv::Plan none;
     none.problem = problem;
     return none;
+  }
+  if (extent.shorter != nullptr) {
+    return conv::GrowPlan(extent.shorter->plan(), extent.steps, plan);
   }
   return conv::MakePlan(problem, plan);
 }
@@ -141,9 +179,13 @@ StatusOr<std::shared_ptr<const PreparedModel>> HyenaModel::Prepare(
   const size_t step_taps = extent.steps != 0 ? conv::TapsMade(plan) : 0;
   std::shared_ptr<const conv::FilterBank> filters;
   if (const size_t taps = std::max(step_taps, kept_taps); taps != 0) {
-    LCSM_ASSIGN_OR_RETURN(filters, MakeHyenaFilters(*weights_, taps, pool,
-                                                    progress, extent.steps));
+    LCSM_ASSIGN_OR_RETURN(
+        filters, MakeHyenaFilters(*weights_, taps, pool, progress, extent.steps,
+                                  extent.shorter != nullptr
+                                      ? extent.shorter->shared().taps.get()
+                                      : nullptr));
   }
+  if (extent.growable) shared.taps = filters;
   if (by_layers) {
     LCSM_ASSIGN_OR_RETURN(shared.prefill,
                           HyenaPrefillShared::Create(
@@ -158,7 +200,10 @@ StatusOr<std::shared_ptr<const PreparedModel>> HyenaModel::Prepare(
     LCSM_ASSIGN_OR_RETURN(
         shared.convolution,
         conv::PreparedConvolution::Create(
-            plan, std::move(filters), pool, nullptr,
+            plan, std::move(filters), pool,
+            extent.shorter != nullptr
+                ? extent.shorter->shared().convolution.get()
+                : nullptr,
             conv::Evaluates(plan) ? MakeHyenaTaps(weights_) : nullptr));
   }
   // Filters made of a file that was cut short meanwhile are made of zeros.
@@ -174,6 +219,7 @@ StatusOr<ModelMemory> HyenaModel::EstimateMemory(const PrepareOptions& options,
   ModelMemory memory;
   memory.weights = weights_->bytes() + weights_->PositionBytes(extent.horizon);
   if (extent.steps != 0) memory.convolution = plan.Memory(threads);
+  if (extent.growable) memory.convolution.KeepAllTaps();
   memory.activations = ActivationBytes(extent, threads);
   memory.prefill = PrefillBytes(extent, threads);
   memory.plan = std::move(plan);
@@ -185,6 +231,15 @@ StatusOr<std::unique_ptr<ModelState>> HyenaPrepared::NewState(
   LCSM_ASSIGN_OR_RETURN(std::unique_ptr<HyenaState> state,
                         HyenaState::Create(shared_, pool));
   return std::unique_ptr<ModelState>(std::move(state));
+}
+
+StatusOr<std::unique_ptr<ModelState>> HyenaPrepared::Grow(
+    const ModelState& shorter) const {
+  const auto* const state = dynamic_cast<const HyenaState*>(&shorter);
+  if (state == nullptr) return PreparedModel::Grow(shorter);
+  LCSM_ASSIGN_OR_RETURN(std::unique_ptr<HyenaState> grown,
+                        state->Grown(shared_));
+  return std::unique_ptr<ModelState>(std::move(grown));
 }
 
 }  // namespace lcsm

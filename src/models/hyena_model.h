@@ -13,6 +13,8 @@
 
 namespace lcsm {
 
+class HyenaPrepared;
+
 class HyenaModel : public Model {
  public:
   HyenaModel(std::shared_ptr<const HyenaWeights> weights, std::string name);
@@ -37,8 +39,11 @@ class HyenaModel : public Model {
     size_t horizon = 0;  // Not 0.
     size_t steps = 0;    // At most the horizon.
     HyenaPrefillLimits limits;
+    bool growable = false;
+    const HyenaPrepared* shorter = nullptr;
   };
-  // Error: a horizon beyond the model's limit.
+  // Errors: a horizon beyond the model's limit; growth with fewer steps than
+  // positions, or from what is no shorter preparation.
   StatusOr<Extent> GetExtent(const PrepareOptions& options) const;
   // Of the steps; a plan without levels where there are none. Errors: beyond
   // the memory limit.
@@ -57,11 +62,14 @@ class HyenaPrepared : public PreparedModel {
   HyenaPrepared(HyenaState::Shared shared, conv::Plan plan)
       : shared_(std::move(shared)), plan_(std::move(plan)) {}
 
+  const HyenaState::Shared& shared() const { return shared_; }
   const conv::Plan& plan() const override { return plan_; }
   size_t horizon() const override { return shared_.horizon; }
   size_t SpectraBytes() const override { return plan_.Memory(1).spectra; }
   StatusOr<std::unique_ptr<ModelState>> NewState(
       ThreadPool& pool) const override;
+  StatusOr<std::unique_ptr<ModelState>> Grow(
+      const ModelState& shorter) const override;
 
  private:
   const HyenaState::Shared shared_;

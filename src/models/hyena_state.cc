@@ -148,6 +148,26 @@ StatusOr<std::unique_ptr<ModelState>> HyenaState::Fork() const {
   return std::unique_ptr<ModelState>(std::move(fork));
 }
 
+StatusOr<std::unique_ptr<HyenaState>> HyenaState::Grown(Shared longer) const {
+  if (longer.weights != weights_) {
+    return InvalidInput(
+        "a state was to grow onto a preparation of another model, expected one "
+        "of its own");
+  }
+  if (shared_.prefill != nullptr || longer.prefill != nullptr) {
+    return Unsupported(
+        "a state whose first tokens go in layer by layer cannot grow: it does "
+        "not keep what they would add to later positions; expected as many "
+        "steps as positions");
+  }
+  std::unique_ptr<HyenaState> grown(new HyenaState(std::move(longer), pool_));
+  LCSM_RETURN_IF_ERROR(grown->Allocate());
+  for (size_t l = 0; l < fir_.size(); ++l) grown->fir_[l].CopyFrom(fir_[l]);
+  LCSM_ASSIGN_OR_RETURN(grown->convolution_,
+                        convolution_->Grown(grown->shared_.convolution));
+  return grown;
+}
+
 StatusOr<std::unique_ptr<BatchState>> HyenaState::Spread(size_t rows) const {
   // Work in slices is laid out for one row, and nobody wants batches *and* even
   // steps.

@@ -28,6 +28,9 @@ class HyenaState : public ModelState {
     // For known tokens layer by layer: null where all may come by steps, so
     // that the convolution takes them all.
     std::shared_ptr<const HyenaPrefillShared> prefill;
+    // All taps up to the horizon, for longer preparations: null where states
+    // may not grow.
+    std::shared_ptr<const conv::FilterBank> taps;
     size_t horizon = 0;
     size_t steps() const {
       return convolution == nullptr ? 0 : convolution->plan().problem.length;
@@ -52,6 +55,8 @@ class HyenaState : public ModelState {
                          std::span<const std::span<const int32_t>> branches,
                          const BranchRequest& request) override;
   StatusOr<std::unique_ptr<ModelState>> Fork() const override;
+  // PreparedModel::Grow, onto a longer preparation of the same weights.
+  StatusOr<std::unique_ptr<HyenaState>> Grown(Shared longer) const;
   StatusOr<std::unique_ptr<BatchState>> Spread(size_t rows) const override;
   Status Save(io::SectionWriter& writer) const override;
   Status Load(io::SectionReader& reader) override;

@@ -108,11 +108,13 @@ ModelInfo MakeInfo(const StackWeights& weights, const std::string& name) {
   return info;
 }
 
-conv::Plan FirstPlan(const MixerSchedule& schedule, size_t horizon) {
+conv::Plan FirstPlan(const MixerSchedule& schedule,
+                     const MixerSetOptions& options) {
   if (!schedule.groups.empty()) return schedule.groups.front().plan;
   conv::Plan none;
   none.problem.mixers = 0;
-  none.problem.length = none.problem.taps = horizon;
+  none.problem.length = none.problem.taps = options.horizon;
+  none.problem.growable = options.longest != 0;
   return none;
 }
 
@@ -151,6 +153,18 @@ StatusOr<StackModel::Extent> StackModel::GetExtent(
   MixerSetOptions& mixers = extent.mixers;
   mixers.horizon = options.horizon != 0 ? options.horizon : info_.max_length;
   mixers.plan = options.plan;
+  if (options.growable) mixers.longest = info_.max_length;
+  if (options.shorter != nullptr) {
+    const auto* const shorter =
+        dynamic_cast<const StackPrepared*>(options.shorter);
+    if (shorter == nullptr || &shorter->weights() != weights_.get()) {
+      return InvalidInput(
+          fmt::format("{}: a longer preparation was to be made from one of "
+                      "another model",
+                      info_.name));
+    }
+    mixers.shorter = &shorter->mixers();
+  }
   if (options.steps < mixers.horizon) {
     const size_t bytes = StackPanels::Bytes(*weights_);
     if (options.memory_limit == 0 ||
@@ -192,7 +206,7 @@ StatusOr<std::shared_ptr<const PreparedModel>> StackModel::Prepare(
   for (const MixerSchedule::Group& group : schedule.groups) {
     spectra += group.plan.Memory(pool.NumThreads()).spectra;
   }
-  conv::Plan plan = FirstPlan(schedule, extent.mixers.horizon);
+  conv::Plan plan = FirstPlan(schedule, extent.mixers);
   return std::shared_ptr<const PreparedModel>(std::make_shared<StackPrepared>(
       weights_, *std::move(prepared), std::move(panels), std::move(plan),
       spectra));
@@ -213,7 +227,7 @@ StatusOr<ModelMemory> StackModel::EstimateMemory(const PrepareOptions& options,
   memory.activations =
       StackState::Bytes(*weights_, extent.mixers.horizon) + foretold->states;
   memory.prefill = extent.panel_bytes;
-  memory.plan = FirstPlan(schedule, extent.mixers.horizon);
+  memory.plan = FirstPlan(schedule, extent.mixers);
   memory.schedule = schedule.Print();
   return memory;
 }
@@ -223,6 +237,15 @@ StatusOr<std::unique_ptr<ModelState>> StackPrepared::NewState(
   LCSM_ASSIGN_OR_RETURN(std::unique_ptr<StackState> state,
                         StackState::Create(weights_, mixers_, panels_, pool));
   return std::unique_ptr<ModelState>(std::move(state));
+}
+
+StatusOr<std::unique_ptr<ModelState>> StackPrepared::Grow(
+    const ModelState& shorter) const {
+  const auto* const state = dynamic_cast<const StackState*>(&shorter);
+  if (state == nullptr) return PreparedModel::Grow(shorter);
+  LCSM_ASSIGN_OR_RETURN(std::unique_ptr<StackState> grown,
+                        state->Grown(weights_, mixers_, panels_));
+  return std::unique_ptr<ModelState>(std::move(grown));
 }
 
 }  // namespace lcsm

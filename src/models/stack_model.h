@@ -60,11 +60,15 @@ class StackPrepared : public PreparedModel {
         plan_(std::move(plan)),
         spectra_(spectra) {}
 
+  const StackWeights& weights() const { return *weights_; }
+  const PreparedMixers& mixers() const { return *mixers_; }
   const conv::Plan& plan() const override { return plan_; }
   size_t horizon() const override { return mixers_->horizon(); }
   size_t SpectraBytes() const override { return spectra_; }
   StatusOr<std::unique_ptr<ModelState>> NewState(
       ThreadPool& pool) const override;
+  StatusOr<std::unique_ptr<ModelState>> Grow(
+      const ModelState& shorter) const override;
 
  private:
   const std::shared_ptr<const StackWeights> weights_;

@@ -391,6 +391,24 @@ StatusOr<std::unique_ptr<ModelState>> StackState::Fork() const {
   return std::unique_ptr<ModelState>(std::move(fork));
 }
 
+StatusOr<std::unique_ptr<StackState>> StackState::Grown(
+    std::shared_ptr<const StackWeights> weights,
+    std::shared_ptr<const PreparedMixers> mixers,
+    std::shared_ptr<const StackPanels> panels) const {
+  if (weights != weights_) {
+    return InvalidInput(
+        "a state was to grow onto a preparation of another model, expected one "
+        "of its own");
+  }
+  std::unique_ptr<StackState> grown(
+      new StackState(weights_, std::move(mixers), std::move(panels), pool_));
+  LCSM_RETURN_IF_ERROR(grown->Allocate());
+  LCSM_ASSIGN_OR_RETURN(grown->mixers_, mixers_->Grown(grown->prepared_));
+  std::copy_n(past_.data(), past_.size(), grown->past_.data());
+  grown->position_ = position_;
+  return grown;
+}
+
 Status StackState::Save(io::SectionWriter& writer) const {
   const uint64_t numbers[] = {position_, horizon_};
   LCSM_RETURN_IF_ERROR(

@@ -31,6 +31,11 @@ class StackState : public ModelState {
   Status Prefill(std::span<const int32_t> tokens,
                  const PrefillRequest& request) override;
   StatusOr<std::unique_ptr<ModelState>> Fork() const override;
+  // PreparedModel::Grow, onto longer mixers of the same weights.
+  StatusOr<std::unique_ptr<StackState>> Grown(
+      std::shared_ptr<const StackWeights> weights,
+      std::shared_ptr<const PreparedMixers> mixers,
+      std::shared_ptr<const StackPanels> panels) const;
   Status Save(io::SectionWriter& writer) const override;
   Status Load(io::SectionReader& reader) override;
   size_t padded_vocab() const override {

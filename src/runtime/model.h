@@ -28,6 +28,8 @@
 
 namespace lcsm {
 
+class PreparedModel;
+
 struct ModelInfo {
   std::string family;  // E.g. "hyena".
   std::string name;    // The folder's last component.
@@ -61,6 +63,15 @@ struct PrepareOptions {
   // Bytes that weights, filters and one state may take together (the plan's
   // own limit is what the rest leaves of it); 0: any. More is an error.
   size_t memory_limit = 0;
+  // States may be given a longer horizon later, up to ModelInfo::max_length
+  // (PreparedModel::Grow). Every input of a long convolution is then kept, and
+  // all taps of its filter.
+  bool growable = false;
+  // Not null: a growable preparation of the same model for a horizon of at most
+  // this one, whose states are to grow onto this one, which is growable too.
+  // What both have alike is shared, and filters are evaluated for the new lags
+  // alone. That one is not changed, and its states go on as they are.
+  const PreparedModel* shorter = nullptr;
 
   static constexpr size_t kAll = static_cast<size_t>(-1);
 };
@@ -261,6 +272,17 @@ class PreparedModel {
   // held by shared_ptr).
   virtual StatusOr<std::unique_ptr<ModelState>> NewState(
       ThreadPool& pool) const = 0;
+  // A state that goes on where `shorter` stands, one of a preparation for no
+  // more positions (PrepareOptions::shorter), for the same pool: all that moves
+  // is what it would be had every mixer got its inputs so far here. `shorter`
+  // stays as it is. While this runs both states' memory is taken, and about as
+  // much time as a prefill of all positions. Errors: another model's state; one
+  // for more positions; one that has let go of inputs (PrepareOptions::growable
+  // keeps them); memory.
+  virtual StatusOr<std::unique_ptr<ModelState>> Grow(
+      const ModelState& /*shorter*/) const {
+    return Unsupported("states of this kind of model cannot grow");
+  }
 };
 
 class Model {

@@ -68,6 +68,8 @@ std::string Header(const SessionRecord& r) {
                {"logprobs", o.logprobs},
                {"ends_sequence", o.ends_sequence},
                {"num_stops", o.stop.size()}};
+  // Files of other sessions stay as they were before there were such.
+  if (r.growable) json["growable"] = true;
   // Invalid UTF-8 cannot be in JSON; stop texts are sections of their own.
   return json.dump(1, ' ', false, Json::error_handler_t::replace);
 }
@@ -114,6 +116,7 @@ Status ReadHeader(const ConfigJson& json, SessionRecord* r, size_t* num_stops) {
   LCSM_RETURN_IF_ERROR(flag("stop_at_eos", &o.stop_at_eos));
   LCSM_RETURN_IF_ERROR(flag("logprobs", &o.logprobs));
   LCSM_RETURN_IF_ERROR(flag("ends_sequence", &o.ends_sequence));
+  LCSM_ASSIGN_OR_RETURN(r->growable, json.GetBoolOr("growable", false));
   r->sample = sample;
   const auto known_method = conv::MethodFromName(method);
   const auto known_schedule = conv::ScheduleFromName(schedule);
@@ -151,6 +154,7 @@ SessionRecord MakeSessionRecord(const Model& model,
   record.method = plan.method;
   record.schedule = plan.schedule;
   record.levels = plan.Levels();
+  record.growable = plan.problem.growable;
   record.prompt = std::move(prompt);
   return record;
 }
@@ -253,6 +257,7 @@ StatusOr<PrepareOptions> OpenedSession::ToPrepareOptions(
   PrepareOptions prepare;
   prepare.horizon = record.horizon;
   prepare.steps = record.steps;
+  prepare.growable = record.growable;
   plan.method = record.method;
   plan.schedule = record.schedule;
   plan.levels.clear();
@@ -278,6 +283,18 @@ Status OpenedSession::Load(ModelState& state) {
         reader.name(), state.position(), begin, sampled));
   }
   return OkStatus();
+}
+
+void PlanAnew(PrepareOptions* prepare) {
+  if (prepare->steps >= prepare->horizon) {
+    prepare->steps = PrepareOptions::kAll;
+  }
+  conv::PlanOptions& plan = prepare->plan;
+  if (plan.method == conv::Method::kPlanned && !plan.levels.empty() &&
+      plan.levels.back().serves == conv::Serves::kDistant) {
+    plan.latency = conv::Latency::kFlat;
+  }
+  plan.levels.clear();
 }
 
 }  // namespace lcsm

@@ -32,6 +32,7 @@ struct SessionRecord {
   conv::Method method = conv::Method::kPlanned;
   conv::Schedule schedule = conv::Schedule::kAcrossLayers;
   std::string levels;  // conv::Plan::Levels; empty for lazy and eager.
+  bool growable = false;
   // The generation. `options.cancel` is not part of it.
   GenerateOptions options;
   uint64_t sample = 0;
@@ -67,5 +68,11 @@ struct OpenedSession {
   Status Load(ModelState& state);
 };
 StatusOr<OpenedSession> OpenSession(const std::filesystem::path& path);
+
+// Of what OpenedSession::ToPrepareOptions gave: for another length than the
+// file's, which is to be set afterwards. Its levels were made for that one; the
+// method makes others, and what was spread over steps stays so. Where all could
+// come by steps, they still can.
+void PlanAnew(PrepareOptions* prepare);
 
 }  // namespace lcsm
