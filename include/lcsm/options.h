@@ -73,6 +73,11 @@ struct SessionOptions {
   // before (by Prefill, or as the prompt) go through the model layer by layer,
   // several times as fast when they are many, and memory grows with max_steps.
   size_t max_steps = 0;
+  // The session may be made longer at little cost (Session::Reserve), and
+  // Prefill, Generate and Samples do so by themselves where there is no room.
+  // Keeps every position's inputs and all taps of the filters, where a session
+  // of known length may let go of them; takes max_steps 0, and the CPU.
+  bool growable = false;
   ExecutionOptions execution = {};
   // Remember which tokens were taken in, 4 bytes each, so that the session can
   // be truncated and saved.

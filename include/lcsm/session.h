@@ -41,7 +41,8 @@ class Session {
 
   // Takes one token in. Fails only for an id outside the vocabulary (the head's
   // padding included), a full session, or weights cut short on disk; allocates
-  // nothing. The first one settles that max_steps positions are left at most.
+  // nothing, so that a growable session is full at max_length() as well. The
+  // first one settles that max_steps positions are left at most.
   Status Step(int32_t token);
 
   // Of the last token taken in, [padded_vocab]; empty before the first. Valid
@@ -79,6 +80,17 @@ class Session {
   // been taken in (which they are, once more). Errors: a position ahead; with
   // keep_tokens off, any but the present one.
   Status Truncate(size_t position);
+
+  // Makes room for `max_length` positions in all, between two tokens, at any
+  // position and any number of times: the session goes on as one that was made
+  // for that many, up to rounding (the greatest difference that methods and
+  // prefills may make). Takes about as long as reading all tokens so far, and
+  // memory for both lengths while it lasts, so grow by a factor. A growable
+  // session grows with what it holds; any other reads its tokens again. Forks
+  // made before keep their length, and no other session notices. Errors leave
+  // the session as it was: less than max_length(), more than the model's limit,
+  // keep_tokens off in a session that is not growable, memory.
+  Status Reserve(size_t max_length);
 
   // Writes the session to a file, whole or not at all. Errors: the file's;
   // keep_tokens off.

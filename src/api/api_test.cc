@@ -292,6 +292,134 @@ TEST(SessionFacade, LongPromptsLayerByLayer) {
   }
 }
 
+// However a session gets its length: what comes is what a long one gives.
+TEST(SessionFacade, Reserves) {
+  auto model = lcsm::Model::Load(kFolder).value();
+  std::vector<int32_t> ids;
+  for (int32_t i = 0; i < 300; ++i) ids.push_back(7 + i * i % 5 % 4);
+  auto made = lcsm::Session::Create(model, {.max_length = 300}).value();
+  std::vector<std::vector<float>> want;
+  for (const int32_t id : ids) {
+    ASSERT_TRUE(made.Step(id).ok());
+    want.emplace_back(made.logits().begin(), made.logits().end());
+  }
+  const lcsm::SessionOptions kinds[] = {
+      {.max_length = 60, .growable = true},
+      {.max_length = 60, .growable = true, .keep_tokens = false},
+      {.max_length = 60},                   // Reads them again,
+      {.max_length = 60, .max_steps = 20},  // layer by layer.
+      {.max_length = 60,
+       .growable = true,
+       .execution = {.method = lcsm::Method::kLazy}}};
+  for (const lcsm::SessionOptions& kind : kinds) {
+    auto session = lcsm::Session::Create(model, kind).value();
+    ASSERT_TRUE(session.Prefill(std::span(ids).first(40)).ok());
+    const auto step_to = [&](lcsm::Session& one, size_t until) {
+      while (one.position() < until) {
+        const size_t t = one.position();
+        ASSERT_TRUE(one.Step(ids[t]).ok()) << t;
+        for (size_t i = 0; i < 16; ++i) {
+          ASSERT_NEAR(one.logits()[i], want[t][i], 1e-4) << t;
+        }
+      }
+    };
+    step_to(session, 60);
+    const lcsm::Status full = session.Step(7);
+    EXPECT_NE(full.message().find("Reserve"), std::string::npos);
+    auto fork = session.Fork().value();
+    const std::vector<float> logits(session.logits().begin(),
+                                    session.logits().end());
+    // What is refused leaves it as it was.
+    EXPECT_NE(session.Reserve(59).message().find("cannot shrink to 59"),
+              std::string::npos);
+    const size_t limit = model.info().max_length;
+    EXPECT_NE(session.Reserve(limit + 1).message().find(
+                  std::to_string(limit + 1) + " positions, expected at most " +
+                  std::to_string(limit)),
+              std::string::npos);
+    EXPECT_EQ(session.max_length(), 60u);
+    ASSERT_TRUE(session.Reserve(60).ok());
+    const size_t first = kind.max_steps != 0 ? 80 : 100;
+    const lcsm::Status grown = session.Reserve(first);
+    ASSERT_TRUE(grown.ok()) << grown.message();
+    EXPECT_EQ(session.position(), 60u);
+    EXPECT_EQ(session.max_length(), first);
+    // It has said so before.
+    EXPECT_TRUE(
+        std::equal(logits.begin(), logits.end(), session.logits().begin()));
+    step_to(session, first);
+    ASSERT_TRUE(session.Reserve(250).ok());
+    // Room for steps, not for known tokens, is what max_steps limits.
+    step_to(session, kind.max_steps != 0 ? first + 20 : 250);
+    EXPECT_FALSE(session.Step(7).ok());
+    EXPECT_EQ(fork.max_length(), 60u);
+    EXPECT_FALSE(fork.Step(7).ok());
+    ASSERT_TRUE(fork.Reserve(80).ok());
+    step_to(fork, 80);
+    session.Reset();
+    EXPECT_EQ(session.max_length(), 250u);
+    ASSERT_TRUE(session.Prefill(std::span(ids).first(200)).ok());
+  }
+  auto forgetful =
+      lcsm::Session::Create(model, {.max_length = 60, .keep_tokens = false})
+          .value();
+  EXPECT_NE(forgetful.Reserve(70).message().find("keep_tokens"),
+            std::string::npos);
+  const auto both = lcsm::Session::Create(
+      model, {.max_length = 60, .max_steps = 20, .growable = true});
+  ASSERT_FALSE(both.ok());
+  EXPECT_NE(both.status().message().find("max_steps 20"), std::string::npos);
+}
+
+// A growable session makes room by itself, and nothing else does.
+TEST(SessionFacade, GrowableSessionsGenerateOnAndOn) {
+  auto model = lcsm::Model::Load(kFolder).value();
+  const auto prompt = model.Encode("ACGTTGCANNACGTAC").value();
+  lcsm::GenerateOptions options;
+  options.max_new_tokens = 50;
+  options.sampling.temperature = 0;
+  auto made = lcsm::Session::Create(model, {.max_length = 600}).value();
+  auto session =
+      lcsm::Session::Create(model, {.max_length = 8, .growable = true}).value();
+  const std::string path = ::testing::TempDir() + "/api_growable.lcsm";
+  std::vector<int32_t> next = prompt;
+  for (int round = 0; round < 6; ++round) {
+    const auto want = made.Generate(next, options);
+    const auto got = session.Generate(next, options);
+    ASSERT_TRUE(got.ok()) << got.status().message();
+    ASSERT_TRUE(want.ok());
+    EXPECT_EQ(got->tokens, want->tokens);
+    next = {got->tokens.back()};
+    if (round != 3) continue;
+    // From a file, it still grows.
+    ASSERT_TRUE(session.Save(path).ok());
+    auto loaded = lcsm::Session::Load(model, path);
+    ASSERT_TRUE(loaded.ok()) << loaded.status().message();
+    session = *std::move(loaded);
+  }
+  EXPECT_EQ(session.position(), made.position());
+  const auto samples = session.Samples(next, 2, options);
+  ASSERT_TRUE(samples.ok()) << samples.status().message();
+  EXPECT_EQ((*samples)[0].tokens, made.Generate(next, options)->tokens);
+  ASSERT_TRUE(session.Prefill(std::vector<int32_t>(300, 8)).ok());
+  // As far as the model goes.
+  const size_t limit = model.info().max_length;
+  options.max_new_tokens = limit;
+  const auto beyond = session.Generate(next, options);
+  EXPECT_NE(beyond.status().message().find("expected at most " +
+                                           std::to_string(limit)),
+            std::string::npos)
+      << beyond.status().message();
+  options.max_new_tokens = static_cast<size_t>(-1);
+  EXPECT_FALSE(session.Generate(next, options).ok());
+  const size_t left = limit - session.position();
+  EXPECT_TRUE(session.Prefill(std::vector<int32_t>(left, 8)).ok());
+  EXPECT_EQ(session.max_length(), limit);
+  auto fixed = lcsm::Session::Create(model, {.max_length = 8}).value();
+  options.max_new_tokens = 50;
+  EXPECT_FALSE(fixed.Generate(prompt, options).ok());
+}
+
 TEST(SessionFacade, SamplesAreGenerationsSideBySide) {
   const auto model = lcsm::Model::Load(kFolder);
   ASSERT_TRUE(model.ok());

@@ -5,7 +5,6 @@
 #include "api/engine.h"
 #include "api/execution.h"
 
-#include <algorithm>
 #include <utility>
 
 namespace lcsm {
@@ -61,8 +60,15 @@ StatusOr<api::EnginePrepareOptions> Engine::ToPrepareOptions(
         ", expected at most " + std::to_string(info_.max_length) +
         ", the length limit of the model " + info_.name);
   }
-  if (options.max_steps != 0) {
-    prepare.steps = std::min(options.max_steps, prepare.horizon);
+  if (options.max_steps != 0) prepare.steps = options.max_steps;
+  prepare.growable = options.growable;
+  if (prepare.growable && options.max_steps != 0 &&
+      options.max_steps < prepare.horizon) {
+    return InvalidInput(
+        "SessionOptions::growable keeps what the tokens so far add to later "
+        "positions, and max_steps " +
+        std::to_string(options.max_steps) +
+        " lets go of it: expected max_steps 0");
   }
   LCSM_ASSIGN_OR_RETURN(prepare.plan, api::ToPlanOptions(options.execution));
   return prepare;

@@ -66,6 +66,15 @@ StatusOr<api::EngineGenerateOptions> ToEngine(const GenerateOptions& options,
   return out;
 }
 
+// That a generation takes in at most: the last token sampled is not.
+size_t Positions(std::span<const int32_t> prompt,
+                 const GenerateOptions& options) {
+  // Nobody's sequence is that long, and it can be added to.
+  constexpr size_t kAny = size_t{1} << 60;
+  return prompt.size() +
+         std::min(kAny, std::max<size_t>(options.max_new_tokens, 1) - 1);
+}
+
 // Stricter than the engine, which would take the head's padding in: those rows
 // of the embedding were never trained.
 Status CheckToken(int32_t token, size_t vocab) {
@@ -91,6 +100,12 @@ struct Session::Impl {
       const api::EnginePrepareOptions& prepare, size_t threads,
       bool keep_tokens);
 
+  // Session::Reserve. What fails leaves everything as it was.
+  Status Reserve(size_t positions);
+  // The same before `more` positions are taken in by a session that grows by
+  // itself, with more to spare.
+  Status MakeRoom(size_t more);
+
   // Tells that `tokens` were taken in. Allocates nothing: room for all was made
   // at the start.
   void Took(std::span<const int32_t> more) {
@@ -99,6 +114,8 @@ struct Session::Impl {
 
   std::shared_ptr<const Engine> engine;
   std::shared_ptr<ThreadPool> pool;  // Shared with forks.
+  // What a longer preparation is made with, but for its horizon.
+  api::EnginePrepareOptions options;
   std::shared_ptr<const api::EnginePreparedModel> prepared;
   std::unique_ptr<api::EngineState> state;  // Before the pool dies.
   std::vector<float> logits;
@@ -121,10 +138,59 @@ StatusOr<std::unique_ptr<Session::Impl>> Session::Impl::Create(
   LCSM_ASSIGN_OR_RETURN(impl->prepared, impl->engine->model().Prepare(
                                             prepare, *impl->pool, nullptr));
   LCSM_ASSIGN_OR_RETURN(impl->state, impl->prepared->NewState(*impl->pool));
+  impl->options = prepare;
   impl->keep_tokens = keep_tokens;
   if (keep_tokens) impl->tokens.reserve(impl->state->horizon());
   impl->logits.resize(impl->engine->info().padded_vocab);
   return impl;
+}
+
+Status Session::Impl::Reserve(size_t positions) {
+  const ModelInfo& info = engine->info();
+  if (positions < state->horizon()) {
+    return InvalidInput(
+        "the session has room for " + std::to_string(state->horizon()) +
+        " positions and cannot shrink to " + std::to_string(positions));
+  }
+  if (positions == state->horizon()) return OkStatus();
+  if (positions > info.max_length) {
+    return InvalidInput("the session would have " + std::to_string(positions) +
+                        " positions, expected at most " +
+                        std::to_string(info.max_length) +
+                        ", the length limit of the model " + info.name);
+  }
+  if (!options.growable && !keep_tokens) {
+    return InvalidInput(
+        "the session cannot be made longer: it was made with keep_tokens off "
+        "and not growable, expected one of them");
+  }
+  api::EnginePrepareOptions longer = options;
+  // Steps may have given up more than is asked for now.
+  longer.horizon = std::max(positions, prepared->horizon());
+  if (options.growable) longer.shorter = prepared.get();
+  LCSM_ASSIGN_OR_RETURN(auto next_prepared,
+                        engine->model().Prepare(longer, *pool, nullptr));
+  std::unique_ptr<api::EngineState> next;
+  if (options.growable) {
+    LCSM_ASSIGN_OR_RETURN(next, next_prepared->Grow(*state));
+  } else {
+    LCSM_ASSIGN_OR_RETURN(next, next_prepared->NewState(*pool));
+    if (!tokens.empty()) LCSM_RETURN_IF_ERROR(next->Prefill(tokens, {}));
+    LCSM_RETURN_IF_ERROR(engine->model().CheckWeights());
+  }
+  if (keep_tokens) tokens.reserve(next->horizon());
+  state = std::move(next);
+  prepared = std::move(next_prepared);
+  return OkStatus();
+}
+
+Status Session::Impl::MakeRoom(size_t more) {
+  const size_t at = state->position(), room = state->horizon() - at;
+  if (!options.growable || more <= room) return OkStatus();
+  const size_t limit = engine->info().max_length;
+  // Growing takes as long as reading all tokens: by a factor it stays a part of
+  // the whole.
+  return Reserve(std::max(at + more, std::min(limit, 2 * state->horizon())));
 }
 
 StatusOr<Session> Session::Create(const Model& model,
@@ -164,6 +230,7 @@ StatusOr<Session> Session::Load(const Model& model,
     LCSM_ASSIGN_OR_RETURN(auto impl,
                           Impl::Create(model.engine_, prepare, options.threads,
                                        /*keep_tokens=*/true));
+    PlanAnew(&impl->options);
     LCSM_RETURN_IF_ERROR(file.Load(*impl->state));
     // A generation in progress, if that is what it is, may have drawn one token
     // more than it took in.
@@ -178,12 +245,17 @@ StatusOr<Session> Session::Load(const Model& model,
   });
 }
 
+Status Session::Reserve(size_t max_length) {
+  return api::NoThrow([&] { return impl_->Reserve(max_length); });
+}
+
 Status Session::Prefill(std::span<const int32_t> tokens) {
   return api::NoThrow([&]() -> Status {
     if (tokens.empty()) return OkStatus();
     for (const int32_t token : tokens) {
       LCSM_RETURN_IF_ERROR(CheckToken(token, impl_->engine->info().vocab));
     }
+    LCSM_RETURN_IF_ERROR(impl_->MakeRoom(tokens.size()));
     LCSM_RETURN_IF_ERROR(
         impl_->state->Prefill(tokens, {.last_logits = impl_->logits.data()}));
     impl_->with_logits = true;
@@ -195,6 +267,7 @@ Status Session::Prefill(std::span<const int32_t> tokens) {
 StatusOr<Session> Session::Fork() const {
   return api::NoThrow([&]() -> StatusOr<Session> {
     auto fork = std::make_unique<Impl>(impl_->engine, impl_->pool);
+    fork->options = impl_->options;
     fork->prepared = impl_->prepared;
     LCSM_ASSIGN_OR_RETURN(fork->state, impl_->state->Fork());
     fork->logits = impl_->logits;
@@ -232,7 +305,8 @@ Status Session::Step(int32_t token) {
   LCSM_RETURN_IF_ERROR(CheckToken(token, info.vocab));
   if (position() >= max_length()) {
     return ResourceExhausted("the session is full: it has taken " +
-                             std::to_string(position()) + " tokens in");
+                             std::to_string(position()) +
+                             " tokens in, and Reserve makes it longer");
   }
   if (impl_->state->StepRoom() == 0) impl_->state->BeginSteps();
   impl_->state->Step(token, impl_->logits.data());
@@ -256,6 +330,7 @@ StatusOr<std::unique_ptr<api::EngineGenerator>> Session::Impl::NewGenerator(
 StatusOr<Generation> Session::Generate(std::span<const int32_t> prompt,
                                        const GenerateOptions& options) {
   return api::NoThrow([&]() -> StatusOr<Generation> {
+    LCSM_RETURN_IF_ERROR(impl_->MakeRoom(Positions(prompt, options)));
     LCSM_ASSIGN_OR_RETURN(const auto generator, impl_->NewGenerator(options));
     impl_->with_logits = false;  // Should it fail.
     const size_t before = position();
@@ -290,6 +365,7 @@ StatusOr<std::vector<Generation>> Session::Samples(
     if (count == 0) {
       return InvalidInput("0 samples were asked for, expected at least 1");
     }
+    LCSM_RETURN_IF_ERROR(impl_->MakeRoom(Positions(prompt, options)));
     LCSM_ASSIGN_OR_RETURN(const auto generator, impl_->NewGenerator(options));
     impl_->with_logits = false;  // Should it fail.
     const api::EngineHooks first = ToHooks(options);
