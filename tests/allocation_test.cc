@@ -238,6 +238,42 @@ TEST(AllocationTest, DecodeStepsAllocateNothing) {
   }
 }
 
+TEST(AllocationTest, StepsOfGrownSessionsAllocateNothing) {
+  for (const char* name : {"hyenadna-tiny-1k-hf", "stack-mixed", "h3"}) {
+    const auto model = LoadModel(std::filesystem::path(LCSM_SOURCE_DIR) /
+                                 "tests/data/golden" / name);
+    ASSERT_TRUE(model.ok()) << model.status().message();
+    for (const conv::Method method :
+         {conv::Method::kPlanned, conv::Method::kEager}) {
+      ThreadPool pool(2);
+      PrepareOptions prepare;
+      prepare.horizon = 20;
+      prepare.plan.method = method;
+      prepare.growable = true;
+      auto prepared = (*model)->Prepare(prepare, pool, nullptr).value();
+      auto state = prepared->NewState(pool).value();
+      std::vector<float> logits((*model)->info().padded_vocab);
+      for (const size_t horizon : {20, 33, 60}) {
+        if (horizon != 20) {
+          prepare.horizon = horizon;
+          prepare.shorter = prepared.get();
+          auto longer = (*model)->Prepare(prepare, pool, nullptr).value();
+          state = longer->Grow(*state).value();
+          prepared = longer;
+        }
+        EXPECT_EQ(CountAllocations([&] {
+                    while (state->StepRoom() > 1) {
+                      state->Step(static_cast<int32_t>(state->position() % 4),
+                                  logits.data());
+                    }
+                  }),
+                  0u)
+            << name << " " << prepared->plan().Print();
+      }
+    }
+  }
+}
+
 TEST(AllocationTest, EvaluatingTapsAllocatesNothing) {
   // Its positions lie in the file.
   const std::filesystem::path folder = std::filesystem::path(LCSM_SOURCE_DIR) /
