@@ -154,6 +154,9 @@ StatusOr<conv::Plan> HyenaModel::MakePlan(const PrepareOptions& options,
   if (extent.steps == 0) {
     conv::Plan none;
     none.problem = problem;
+    // What a session file says of it is what a longer session goes by.
+    none.method = plan.method;
+    none.schedule = plan.schedule;
     return none;
   }
   if (extent.shorter != nullptr) {
