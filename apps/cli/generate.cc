@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <memory>
 #include <string>
@@ -51,6 +52,7 @@ struct Setup {
   RunSettings settings;
   std::unique_ptr<SampleWriter> writer;
   std::unique_ptr<OpenedSession> session;  // Of --resume.
+  bool longer = false;                     // Than the session was made for.
   std::unique_ptr<ThreadPool> pool;
   std::shared_ptr<const PreparedModel> prepared;
   std::unique_ptr<ModelState> state;
@@ -61,18 +63,26 @@ struct Setup {
 
 StatusOr<PrepareOptions> ToPrepare(const GenerateArguments& arguments,
                                    const Setup& setup) {
+  size_t known = setup.prompt.ids.size();
+  // The last token is generated but never taken in.
+  size_t steps = arguments.max_new_tokens - 1;
+  const size_t horizon =
+      setup.session != nullptr ? setup.session->record.horizon : known + steps;
+  LCSM_ASSIGN_OR_RETURN(PrepareOptions prepare,
+                        ToPrepareOptions(arguments.execution, horizon));
   if (setup.session != nullptr) {
     LCSM_ASSIGN_OR_RETURN(
-        PrepareOptions prepare,
-        ToPrepareOptions(arguments.execution, setup.session->record.horizon));
-    return setup.session->ToPrepareOptions(std::move(prepare.plan));
+        prepare, setup.session->ToPrepareOptions(std::move(prepare.plan)));
+    if (!setup.longer) return prepare;
+    PlanAnew(&prepare);
+    const size_t taken = TokensSoFar(*setup.session).size();
+    prepare.horizon = std::max(known + steps, taken);
+    prepare.steps = PrepareOptions::kAll;
+    prepare.growable = false;
+    known = taken;
+    steps = prepare.horizon - known;
   }
-  const size_t prompt = setup.prompt.ids.size();
-  // The last token is generated but never taken in.
-  const size_t steps = arguments.max_new_tokens - 1;
-  LCSM_ASSIGN_OR_RETURN(PrepareOptions prepare,
-                        ToPrepareOptions(arguments.execution, prompt + steps));
-  if (prompt >= kLongPrompt) prepare.steps = steps;
+  if (known >= kLongPrompt) prepare.steps = steps;
   return prepare;
 }
 
@@ -95,7 +105,15 @@ Status PrepareToRun(const GenerateArguments& arguments, Setup* setup) {
                                                        return !Interrupted();
                                                      }));
   LCSM_ASSIGN_OR_RETURN(setup->state, setup->prepared->NewState(*setup->pool));
-  if (setup->session != nullptr) {
+  if (setup->longer) {
+    Progress again("reading the tokens so far", arguments.quiet);
+    LCSM_RETURN_IF_ERROR(
+        TakeTokensSoFar(*setup->session, *setup->state, [&again](double done) {
+          again.Update(done);
+          return !Interrupted();
+        }));
+    LCSM_RETURN_IF_ERROR(setup->loaded.model->CheckWeights());
+  } else if (setup->session != nullptr) {
     LCSM_RETURN_IF_ERROR(setup->session->Load(*setup->state));
   }
   LCSM_ASSIGN_OR_RETURN(setup->generator,
@@ -166,8 +184,10 @@ Status MakeSetup(GenerateArguments& arguments, Output& out, Setup* setup) {
   setup->settings = MakeSettings(arguments, info);
   setup->settings.prompt = setup->prompt.text;
   setup->settings.prompt_tokens = setup->prompt.ids.size();
-  // A session knows its own room.
-  if (setup->session == nullptr) {
+  setup->longer =
+      setup->session != nullptr && WantsLonger(arguments, *setup->session);
+  // Within its own room a session needs no leave of the model.
+  if (setup->session == nullptr || setup->longer) {
     LCSM_RETURN_IF_ERROR(
         CheckLength(arguments, info, setup->prompt.ids.size(),
                     Count(setup->prompt.ids.size(), "prompt token")));

@@ -69,4 +69,37 @@ StatusOr<Prompt> ResumedPrompt(const GenerateArguments& arguments,
   return prompt;
 }
 
+bool WantsLonger(const GenerateArguments& arguments,
+                 const OpenedSession& session) {
+  const SessionRecord& record = session.record;
+  const size_t steps = arguments.max_new_tokens - 1;
+  return record.prompt.size() > record.horizon ||
+         steps > record.horizon - record.prompt.size();
+}
+
+std::vector<int32_t> TokensSoFar(const OpenedSession& session) {
+  std::vector<int32_t> tokens = session.record.prompt;
+  const std::vector<int32_t>& sampled = session.record.sampled.tokens;
+  if (!sampled.empty()) {
+    tokens.insert(tokens.end(), sampled.begin(), sampled.end() - 1);
+  }
+  return tokens;
+}
+
+Status TakeTokensSoFar(OpenedSession& session, ModelState& state,
+                       const ModelState::Progress& progress) {
+  const std::vector<int32_t> tokens = TokensSoFar(session);
+  if (tokens.empty()) {
+    return InvalidInput(
+        fmt::format("{}: holds no tokens, expected at least one to go on from",
+                    session.reader.name()));
+  }
+  ModelState::PrefillRequest request;
+  request.last_logits = session.record.sampled.logits.data();
+  request.progress = progress;
+  LCSM_RETURN_IF_ERROR(state.Prefill(tokens, request));
+  state.BeginSteps();
+  return OkStatus();
+}
+
 }  // namespace lcsm::cli

@@ -48,13 +48,31 @@ class Session(CliTest):
         self.start("generate", *wanted).send_signal(signal.SIGINT)
         self.assertEqual(self.ok("generate", "--resume", "s", *REST).stdout, whole)
 
+    def test_longer_than_it_was_made_for(self):
+        self.write("long prompt", "And it came to pass in those days, " * 20)
+        for prompt in (("--prompt", "In the beginning"), ("--prompt-file", "long prompt")):
+            for how in ((), ("--latency", "flat"), ("--method", "lazy")):
+                wanted = (*prompt, *how, "--temperature", 0, *REST)
+                whole = self.ok("generate", *wanted, "--max-new-tokens", 700).stdout
+                self.ok("generate", *wanted, "--max-new-tokens", 150, "--save-session", "s")
+                # Twice, the second time from the longer session.
+                some = self.ok("generate", "--resume", "s", "--max-new-tokens", 400, "--save-session", "s", *REST).stdout
+                self.assertEqual(some.split(), whole.split()[:400])
+                rest = self.ok("generate", "--resume", "s", "--max-new-tokens", 700, *REST).stdout
+                self.assertEqual(rest, whole)
+        # One new token: nothing was taken in behind the prompt.
+        self.ok("generate", *wanted, "--max-new-tokens", 1, "--save-session", "s")
+        self.assertEqual(self.ok("generate", "--resume", "s", "--max-new-tokens", 700, *REST).stdout, whole)
+        told = self.ok("generate", "--resume", "s", "--max-new-tokens", 700, "--dry-run").stdout
+        self.assertIn(b"lazy", told)
+
     def test_what_does_not_fit(self):
         self.ok("generate", "--prompt", "In", "--max-new-tokens", 20, "--seed", 3, "--quiet", "--save-session", "s")
         for arguments, words in (
                 (("--seed", 4), "another --seed"),
                 (("--prompt", "Out"), "another prompt"),
                 (("--model", self.bytes_model), "was saved with the model kjv-bytes"),
-                (("--max-new-tokens", 500), "has room for 20"),
+                (("--max-new-tokens", 10 ** 9), "expected at most"),
                 (("--weights", "bf16"), "--weights f32, expected bf16")):
             self.fails(1, "generate", "--resume", "s", *arguments, says=("lcsm: ", words))
         data = open(self.path("s"), "rb").read()
