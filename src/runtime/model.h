@@ -65,7 +65,8 @@ struct PrepareOptions {
   size_t memory_limit = 0;
   // States may be given a longer horizon later, up to ModelInfo::max_length
   // (PreparedModel::Grow). Every input of a long convolution is then kept, and
-  // all taps of its filter.
+  // all taps of its filter; fewer steps than positions are an error where what
+  // comes otherwise is not kept (Hyena).
   bool growable = false;
   // Not null: a growable preparation of the same model for a horizon of at most
   // this one, whose states are to grow onto this one, which is growable too.
