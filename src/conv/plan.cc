@@ -271,6 +271,8 @@ StatusOr<Plan> MakePlan(const Problem& problem, std::vector<Level> levels,
 namespace {
 
 Status CheckMemory(const Plan& plan, const PlanOptions& options) {
+  // By another account the planner has kept to it already.
+  if (options.bytes != nullptr) return OkStatus();
   const MemoryEstimate bytes = plan.Memory(options.threads);
   if (options.memory_limit == 0 || bytes.Total() <= options.memory_limit) {
     return OkStatus();

@@ -25,6 +25,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -62,6 +63,7 @@ struct Level {
 
 class TileCosts;  // tile_costs.h
 class Tuning;     // tuning.h
+struct Plan;
 
 struct PlanOptions {
   Method method = Method::kPaper;
@@ -87,6 +89,10 @@ struct PlanOptions {
   // means any) are an error, which kPlanned does its best to avoid.
   size_t memory_limit = 0;
   size_t threads = 1;  // That the limit's scratch memory is for.
+  // What the limit is compared with, if not null, instead of Plan::Memory:
+  // where plans are followed by others than OnlineConvolution. All spectra are
+  // then kept.
+  std::function<size_t(const Plan&)> bytes = nullptr;
 };
 
 // Bytes that a plan's objects take, apart.

@@ -168,7 +168,8 @@ class Planner {
       }
       const Level fused = {block, radix, Tau::kFftFused};
       add(fused);
-      if (SlicesOf(problem_, fused).count == 1 && options_.memory_limit != 0) {
+      if (SlicesOf(problem_, fused).count == 1 && options_.memory_limit != 0 &&
+          options_.bytes == nullptr) {
         Level remade = fused;
         remade.spectra = TapsOfTile(problem_, fused) <= most_taps_
                              ? Spectra::kRemade
@@ -244,7 +245,9 @@ class Planner {
       plan.problem = problem_;
       plan.method = Method::kPlanned;
       plan.levels = way.levels;
-      const size_t bytes = plan.Memory(options_.threads).Total();
+      const size_t bytes = options_.bytes != nullptr
+                               ? options_.bytes(plan)
+                               : plan.Memory(options_.threads).Total();
       if (options_.memory_limit == 0 || bytes <= options_.memory_limit) {
         return way.levels;
       }

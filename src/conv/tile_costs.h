@@ -38,6 +38,10 @@ class TileCosts {
   // Measured entries replace the estimate.
   void Set(Tau tau, size_t block, bool many, TileCost cost);
   bool measured() const { return !entries_.empty(); }
+  // Whether Set gave this very entry.
+  bool Has(Tau tau, size_t block, bool many) const {
+    return entries_.count({{tau, many}, block}) != 0;
+  }
 
   // Lines of "tau block single|many first more", each number checked.
   std::string Print() const;

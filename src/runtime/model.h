@@ -11,6 +11,7 @@
 // was made with.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -73,6 +74,10 @@ struct PrepareOptions {
   // What both have alike is shared, and filters are evaluated for the new lags
   // alone. That one is not changed, and its states go on as they are.
   const PreparedModel* shorter = nullptr;
+  // On a device: whether it may be measured, for some seconds, what tiles cost
+  // there, where that matters to the plan and was not measured before. Else
+  // plans go by what was, or an estimate. (On the CPU `plan` has what was.)
+  bool measure = false;
 
   static constexpr size_t kAll = static_cast<size_t>(-1);
 };
@@ -90,8 +95,23 @@ struct ModelMemory {
   // Of known tokens taken in layer by layer (PrepareOptions::steps): filters'
   // spectra kept for them, and what one call for all of them needs.
   size_t prefill = 0;
+  // Nanoseconds a position of all long convolutions, as tiles measured on a
+  // device foretell them; 0: not known here.
+  double mixers_ns = 0;
+
+  // The rest is for models on a device, whose memory is then what all of the
+  // above is about. Its name; empty on the CPU.
+  std::string device;
+  size_t device_free = 0;  // Left there now, beside the weights.
+  // There at most at a time before a state exists, weights included: taps that
+  // spectra are made of are gone when histories come.
+  size_t preparing = 0;
+  size_t host = 0;        // In the host's memory while preparing.
+  std::string uncounted;  // What nobody can foretell, for people.
+
   size_t Total() const {
-    return weights + convolution.Total() + activations + prefill;
+    return std::max(preparing,
+                    weights + convolution.Total() + activations + prefill);
   }
 };
 
