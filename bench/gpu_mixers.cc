@@ -29,6 +29,9 @@ constexpr size_t kRows = 997;
 constexpr size_t kChecked = 2048, kColumns = 6;
 // Positions that are enqueued before the host waits.
 constexpr size_t kAhead = 4096;
+// Larger blocks than a run that is prepared has the patience for.
+constexpr cuda::MeasureLimits kMeasureLimits = {.seconds = 30,
+                                                .bytes = size_t{1} << 32};
 
 float Noise(size_t i) {
   uint64_t z = (i + 1) * 0x9E3779B97F4A7C15u;
@@ -152,10 +155,11 @@ class Run {
     red.length = problem.length;
     red.head = prepared_->head();
     red.folds_tiny = tiles_->folds_tiny() ? 1 : 0;
-    queue_->BeginCapture();
-    queue_->Launch<cuda::CountKernel>({tiles_->control()});
-    queue_->Launch<cuda::RedCellsKernel>(red);
-    LCSM_ASSIGN_OR_RETURN(step_, queue_->EndCapture());
+    const auto step = [this, red] {
+      queue_->Launch<cuda::CountKernel>({tiles_->control()});
+      queue_->Launch<cuda::RedCellsKernel>(red);
+    };
+    LCSM_ASSIGN_OR_RETURN(step_, cuda::Replayed::Create(*queue_, step));
     return OkStatus();
   }
 
@@ -163,7 +167,7 @@ class Run {
   Status Go(size_t first, size_t last,
             const std::function<void(size_t)>& done) {
     for (size_t t = first; t < last; ++t) {
-      queue_->Replay(*step_);
+      step_.Run();
       tiles_->Advance();
       const bool power = ((t + 1) & t) == 0;
       if (power || (t + 1) % kAhead == 0) {
@@ -179,7 +183,7 @@ class Run {
   std::shared_ptr<const cuda::PreparedTiles> prepared_;
   std::unique_ptr<cuda::Queue> queue_;
   std::unique_ptr<cuda::Tiles> tiles_;
-  std::unique_ptr<cuda::Graph> step_;
+  cuda::Replayed step_;
   std::vector<float> x_host_;
   cuda::Array<float> x_, y_;
 };
@@ -228,21 +232,11 @@ StatusOr<double> Sampled(Run& run, size_t length) {
 }
 
 // The paper's tiling with the way that is fastest for each block.
-PlanOptions Hybrid(const Problem& problem, const conv::TileCosts& costs) {
-  PlanOptions options = {.method = Method::kPaper, .tau = Tau::kFftFused};
-  const auto plan = conv::MakePlan(problem, options);
-  if (!plan.ok()) return options;
-  for (conv::Level level : plan->levels) {
-    for (const Tau tau :
-         {Tau::kDirectBlocked, Tau::kFftFused, Tau::kFftLibrary}) {
-      const bool transform = tau != Tau::kDirectBlocked;
-      if (transform && level.block < 8) continue;
-      const double now = costs.Of(level.tau, level.block, false).first_ns;
-      const double other = costs.Of(tau, level.block, false).first_ns;
-      if (other > 0 && other < now) level.tau = tau;
-    }
-    options.levels.push_back(level);
-  }
+PlanOptions Hybrid(const cuda::DeviceInfo& info, const Problem& problem,
+                   const conv::TileCosts& measured) {
+  PlanOptions options = {.method = Method::kPaper};
+  auto plan = cuda::HybridPlan(info, problem, measured, options.schedule);
+  if (plan.ok()) options.levels = std::move(plan->levels);
   return options;
 }
 
@@ -253,7 +247,10 @@ StatusOr<ordered_json> MeasureGpuMixer(
     const PlanOptions& options, const std::string& label) {
   LCSM_ASSIGN_OR_RETURN(const conv::Plan plan,
                         conv::MakePlan(ProblemOf(wanted), options));
-  const size_t bytes = cuda::PreparedTiles::BytesFor(device->info(), plan);
+  LCSM_ASSIGN_OR_RETURN(const conv::MemoryEstimate memory,
+                        cuda::PreparedTiles::BytesFor(*device, plan));
+  const size_t bytes =
+      memory.taps + memory.spectra + std::max(memory.making, memory.Session());
   LCSM_ASSIGN_OR_RETURN(const size_t left, device->FreeBytes());
   if (bytes > left) {
     return ResourceExhausted(label + " takes " + std::to_string(bytes >> 20) +
@@ -311,15 +308,17 @@ ordered_json MeasureGpuMixers(const std::shared_ptr<cuda::Device>& device,
   result["results"] = ordered_json::array();
   result["notes"] = ordered_json::array();
   const Problem problem = ProblemOf(wanted);
-  auto measured = cuda::MeasureDeviceCosts(device, problem);
-  if (!measured.ok()) {
-    result["notes"].push_back("tiles were not measured: " +
-                              measured.status().message());
-    measured = cuda::EstimateDeviceCosts(device->info(), problem);
+  conv::TileCosts measured;
+  for (const cuda::TilesFor use :
+       {cuda::TilesFor::kPlanned, cuda::TilesFor::kHybrid}) {
+    const Status status = cuda::MeasureDeviceCosts(device, problem, use,
+                                                   kMeasureLimits, &measured);
+    if (status.ok()) continue;
+    result["notes"].push_back("tiles were not measured: " + status.message());
   }
-  const auto costs =
-      std::make_shared<const conv::TileCosts>(std::move(measured).value());
-  result["tile_costs"] = costs->Print();
+  const auto costs = std::make_shared<const conv::TileCosts>(
+      cuda::FillDeviceCosts(device->info(), problem, measured));
+  result["tile_costs"] = measured.Print();
   std::vector<std::pair<std::string, PlanOptions>> methods = {
       {"lazy", {.method = Method::kLazy}},
       {"eager", {.method = Method::kEager}},
@@ -328,7 +327,7 @@ ordered_json MeasureGpuMixers(const std::shared_ptr<cuda::Device>& device,
        {.method = Method::kPaper, .tau = Tau::kDirectBlocked}},
       {"fft-library", {.method = Method::kPaper, .tau = Tau::kFftLibrary}},
       {"fft-fused", {.method = Method::kPaper, .tau = Tau::kFftFused}},
-      {"hybrid", Hybrid(problem, *costs)}};
+      {"hybrid", Hybrid(device->info(), problem, measured)}};
   PlanOptions planned = {.method = Method::kPlanned};
   planned.costs = costs;
   methods.emplace_back("planned", planned);

@@ -89,6 +89,7 @@ StatusOr<const CublasFunctions*> LoadCublas() {
         l.Bind("cublasCreate_v2", &F::create);
         l.Bind("cublasDestroy_v2", &F::destroy);
         l.Bind("cublasSetStream_v2", &F::set_stream);
+        l.Bind("cublasSetWorkspace_v2", &F::set_workspace);
         l.Bind("cublasSgemm_v2", &F::sgemm);
       });
   return kCublas.functions();
@@ -96,15 +97,18 @@ StatusOr<const CublasFunctions*> LoadCublas() {
 
 StatusOr<const CufftFunctions*> LoadCufft() {
   using F = CufftFunctions;
-  static const Library<F> kCufft("cuFFT",
-                                 fmt::format("libcufft.so.{}", CUFFT_VER_MAJOR),
-                                 [](Library<F>& l) {
-                                   l.Bind("cufftPlanMany", &F::plan_many);
-                                   l.Bind("cufftDestroy", &F::destroy);
-                                   l.Bind("cufftSetStream", &F::set_stream);
-                                   l.Bind("cufftExecR2C", &F::forward);
-                                   l.Bind("cufftExecC2R", &F::inverse);
-                                 });
+  static const Library<F> kCufft(
+      "cuFFT", fmt::format("libcufft.so.{}", CUFFT_VER_MAJOR),
+      [](Library<F>& l) {
+        l.Bind("cufftCreate", &F::create);
+        l.Bind("cufftSetAutoAllocation", &F::set_auto_allocation);
+        l.Bind("cufftMakePlanMany64", &F::make_plan_many);
+        l.Bind("cufftSetWorkArea", &F::set_work_area);
+        l.Bind("cufftDestroy", &F::destroy);
+        l.Bind("cufftSetStream", &F::set_stream);
+        l.Bind("cufftExecR2C", &F::forward);
+        l.Bind("cufftExecC2R", &F::inverse);
+      });
   return kCufft.functions();
 }
 

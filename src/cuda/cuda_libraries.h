@@ -19,11 +19,15 @@ struct CublasFunctions {
   decltype(&cublasCreate_v2) create = nullptr;
   decltype(&cublasDestroy_v2) destroy = nullptr;
   decltype(&cublasSetStream_v2) set_stream = nullptr;
+  decltype(&cublasSetWorkspace_v2) set_workspace = nullptr;
   decltype(&cublasSgemm_v2) sgemm = nullptr;
 };
 
 struct CufftFunctions {
-  decltype(&cufftPlanMany) plan_many = nullptr;
+  decltype(&cufftCreate) create = nullptr;
+  decltype(&cufftSetAutoAllocation) set_auto_allocation = nullptr;
+  decltype(&cufftMakePlanMany64) make_plan_many = nullptr;
+  decltype(&cufftSetWorkArea) set_work_area = nullptr;
   decltype(&cufftDestroy) destroy = nullptr;
   decltype(&cufftSetStream) set_stream = nullptr;
   decltype(&cufftExecR2C) forward = nullptr;

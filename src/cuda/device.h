@@ -32,6 +32,9 @@ namespace lcsm::cuda {
 struct DeviceInfo {
   std::string name;   // "NVIDIA H200"
   std::string label;  // "cuda:0"
+  // Driver and runtime, e.g. "driver 12.8, runtime 12.4": costs measured with
+  // others are not believed.
+  std::string software;
   int major = 0, minor = 0;
   int multiprocessors = 1;
   size_t memory_bytes = 0;
@@ -113,14 +116,23 @@ class Queue {
   virtual void CopyOut(void* to, const void* from, size_t bytes) noexcept = 0;
   virtual void Copy(void* to, const void* from, size_t bytes) noexcept = 0;
   virtual void Clear(void* at, size_t bytes) noexcept = 0;
+  // Before the first Gemm of a queue, not between BeginCapture and EndCapture:
+  // opens the library and sets its scratch memory aside
+  // (Device::GemmWorkBytes). Again, it does nothing. Errors: no library;
+  // memory.
+  virtual Status PrepareGemm() = 0;
   virtual void Gemm(const GemmWork& work) noexcept = 0;
 
   // What is enqueued here from now on begins when all that stands in `other` is
   // done.
   virtual void WaitFor(Queue& other) noexcept = 0;
 
-  // Between the two, launches are recorded instead of run.
-  virtual void BeginCapture() noexcept = 0;
+  // Between the two, launches are recorded instead of run. Error of either: the
+  // device cannot, nothing has run, and nothing on it is lost; what was met
+  // meanwhile is this error and not the device's. After one of BeginCapture
+  // nothing is recorded, and EndCapture is not to be called. Whoever wants the
+  // launches replayed takes Replayed (replayed.h).
+  virtual Status BeginCapture() = 0;
   virtual StatusOr<std::unique_ptr<Graph>> EndCapture() = 0;
   virtual void Replay(const Graph& graph) noexcept = 0;
 
@@ -141,6 +153,11 @@ class Queue {
 class BatchedFft {
  public:
   virtual ~BatchedFft() = default;
+  // Scratch memory of a call either way, which does not allocate; UseWork comes
+  // before the first one. The memory may be shared by whatever runs one after
+  // the other, and must outlive this. Error: the library's.
+  virtual size_t work_bytes() const = 0;
+  virtual Status UseWork(void* work) = 0;
   // time: [batch][length]; spectrum: [batch][length / 2 + 1].
   virtual void Forward(Queue& queue, float* time,
                        Complex* spectrum) noexcept = 0;
@@ -154,6 +171,9 @@ class BatchedFft {
 class DepthwiseConvolution {
  public:
   virtual ~DepthwiseConvolution() = default;
+  // As BatchedFft's.
+  virtual size_t work_bytes() const = 0;
+  virtual Status UseWork(void* work) = 0;
   // x, y: [channels][length]; w: [channels][2 length - 1].
   virtual void Run(Queue& queue, const float* x, const float* w,
                    float* y) noexcept = 0;
@@ -220,6 +240,8 @@ class Device : public std::enable_shared_from_this<Device> {
   // kUnsupported where there is no such library.
   virtual StatusOr<std::unique_ptr<DepthwiseConvolution>> NewDepthwise(
       size_t channels, size_t length) = 0;
+  // What Queue::PrepareGemm sets aside.
+  virtual size_t GemmWorkBytes() const = 0;
 
  protected:
   friend class Memory;

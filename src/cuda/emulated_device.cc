@@ -16,6 +16,10 @@ namespace {
 
 using Operation = std::function<void()>;
 
+// Scratch memory of libraries: none of them needs any here.
+constexpr size_t kGemmWorkBytes = 4096, kFftWorkBytes = 640,
+                 kDepthwiseWorkBytes = 512;
+
 // What compute capability 8.0 has.
 constexpr size_t kSharedBytes = 163 << 10;
 
@@ -65,6 +69,7 @@ class EmulatedDevice final : public Device {
   explicit EmulatedDevice(const EmulatedOptions& options) : options_(options) {
     info_.name = "emulated device";
     info_.label = "emulated";
+    info_.software = options.software;
     info_.major = 9;
     info_.multiprocessors = 4;
     info_.memory_bytes = options.memory_bytes;
@@ -78,10 +83,12 @@ class EmulatedDevice final : public Device {
   }
   Status status() const override { return status_; }
   Status Upload(void* to, const void* from, size_t bytes) override {
+    NotWhileCapturing();
     if (bytes != 0) std::memcpy(to, from, bytes);
     return status_;
   }
   Status Download(void* to, const void* from, size_t bytes) override {
+    NotWhileCapturing();
     if (bytes != 0) std::memcpy(to, from, bytes);
     return status_;
   }
@@ -102,15 +109,26 @@ class EmulatedDevice final : public Device {
     return status_.ok();
   }
   size_t launches() const { return launches_; }
+  size_t peak() const { return peak_; }
+  void ForgetPeak() { peak_ = taken_; }
+  size_t GemmWorkBytes() const override { return kGemmWorkBytes; }
+
+  bool captures() const { return options_.captures; }
+  void CountCapture(int begun) { capturing_ += begun; }
+  void NotWhileCapturing() const {
+    if (capturing_ != 0) std::abort();
+  }
 
  private:
   void* DoAllocate(size_t bytes) noexcept override {
+    NotWhileCapturing();
     if (bytes > options_.memory_bytes - taken_) return nullptr;
     const size_t rounded = (bytes + 255) / 256 * 256;
     void* const data = std::aligned_alloc(256, rounded);
     if (data == nullptr) return nullptr;
     std::memset(data, 0xff, rounded);  // NaN, as float and double.
     taken_ += bytes;
+    peak_ = std::max(peak_, taken_);
     sizes_[data] = bytes;
     return data;
   }
@@ -120,17 +138,20 @@ class EmulatedDevice final : public Device {
     std::free(data);
   }
   void* DoAllocateHost(size_t bytes) noexcept override {
+    NotWhileCapturing();
     return std::aligned_alloc(256, (bytes + 255) / 256 * 256);
   }
   void DoFreeHost(void* data) noexcept override { std::free(data); }
   Status DoClear(void* data, size_t bytes) override {
+    NotWhileCapturing();
     if (bytes != 0) std::memset(data, 0, bytes);
     return status_;
   }
 
   const EmulatedOptions options_;
   DeviceInfo info_;
-  size_t taken_ = 0, launches_ = 0;
+  size_t taken_ = 0, peak_ = 0, launches_ = 0;
+  int capturing_ = 0;
   std::map<void*, size_t> sizes_;
   Status status_;
 };
@@ -164,7 +185,15 @@ class EmulatedQueue final : public Queue {
       if (device_->status().ok() && bytes != 0) std::memset(at, 0, bytes);
     });
   }
+  Status PrepareGemm() override {
+    if (gemm_work_.bytes() != 0) return OkStatus();
+    LCSM_ASSIGN_OR_RETURN(
+        gemm_work_,
+        device_->Allocate(kGemmWorkBytes, "a library's scratch memory"));
+    return OkStatus();
+  }
   void Gemm(const GemmWork& w) noexcept override {
+    if (gemm_work_.bytes() == 0) std::abort();
     Do([=, this] {
       if (!device_->Count()) return;
       for (size_t i = 0; i < w.m; ++i) {
@@ -183,11 +212,23 @@ class EmulatedQueue final : public Queue {
   void WaitFor(Queue& other) noexcept override {
     static_cast<EmulatedQueue&>(other).Flush();
   }
-  void BeginCapture() noexcept override { capturing_ = true; }
+  Status BeginCapture() override {
+    fails_at_end_ = !fails_at_end_;
+    if (!device_->captures() && !fails_at_end_) {
+      return Unsupported("emulated does not begin to capture");
+    }
+    capturing_ = true;
+    device_->CountCapture(1);
+    return OkStatus();
+  }
   StatusOr<std::unique_ptr<Graph>> EndCapture() override {
     auto graph = std::make_unique<EmulatedGraph>();
     graph->operations = std::exchange(captured_, {});
     capturing_ = false;
+    device_->CountCapture(-1);
+    if (!device_->captures()) {
+      return Unsupported("emulated captured nothing");
+    }
     return std::unique_ptr<Graph>(std::move(graph));
   }
   void Replay(const Graph& graph) noexcept override {
@@ -205,6 +246,12 @@ class EmulatedQueue final : public Queue {
     return device_->status();
   }
   void Flush() { Run(pending_.size()); }
+  // A library's call: `called` says whether it is its first, `work` is where
+  // its scratch memory is.
+  void CallLibrary(bool* called, const void* work) const {
+    if (work == nullptr || (capturing_ && !*called)) std::abort();
+    *called = true;
+  }
 
  protected:
   void LaunchBytes(size_t kernel, int, uint64_t blocks, size_t shared_bytes,
@@ -240,7 +287,8 @@ class EmulatedQueue final : public Queue {
   const std::shared_ptr<EmulatedDevice> device_;
   size_t mark_ = 0;
   std::vector<Operation> pending_, captured_;
-  bool capturing_ = false;
+  bool capturing_ = false, fails_at_end_ = false;
+  Memory gemm_work_;
 };
 
 class EmulatedFft final : public BatchedFft {
@@ -248,7 +296,13 @@ class EmulatedFft final : public BatchedFft {
   EmulatedFft(std::unique_ptr<LibraryFft> fft, size_t length, size_t batch)
       : fft_(std::move(fft)), length_(length), batch_(batch) {}
 
+  size_t work_bytes() const override { return kFftWorkBytes; }
+  Status UseWork(void* work) override {
+    work_ = work;
+    return OkStatus();
+  }
   void Forward(Queue& queue, float* time, Complex* spectrum) noexcept override {
+    static_cast<EmulatedQueue&>(queue).CallLibrary(&went_, work_);
     static_cast<EmulatedQueue&>(queue).Do([=, this] {
       for (size_t k = 0; k < batch_; ++k) {
         Run(time + k * length_, spectrum + k * (length_ / 2 + 1), true);
@@ -256,6 +310,7 @@ class EmulatedFft final : public BatchedFft {
     });
   }
   void Inverse(Queue& queue, Complex* spectrum, float* time) noexcept override {
+    static_cast<EmulatedQueue&>(queue).CallLibrary(&came_back_, work_);
     static_cast<EmulatedQueue&>(queue).Do([=, this] {
       for (size_t k = 0; k < batch_; ++k) {
         Run(time + k * length_, spectrum + k * (length_ / 2 + 1), false);
@@ -281,14 +336,22 @@ class EmulatedFft final : public BatchedFft {
   }
   const std::unique_ptr<LibraryFft> fft_;
   const size_t length_, batch_;
+  void* work_ = nullptr;
+  bool went_ = false, came_back_ = false;
 };
 
 class EmulatedDepthwise final : public DepthwiseConvolution {
  public:
   EmulatedDepthwise(size_t channels, size_t length)
       : channels_(channels), length_(length) {}
+  size_t work_bytes() const override { return kDepthwiseWorkBytes; }
+  Status UseWork(void* work) override {
+    work_ = work;
+    return OkStatus();
+  }
   void Run(Queue& queue, const float* x, const float* w,
            float* y) noexcept override {
+    static_cast<EmulatedQueue&>(queue).CallLibrary(&called_, work_);
     static_cast<EmulatedQueue&>(queue).Do([=, this] {
       for (size_t c = 0; c < channels_; ++c) {
         for (size_t j = 0; j < length_; ++j) {
@@ -305,6 +368,8 @@ class EmulatedDepthwise final : public DepthwiseConvolution {
 
  private:
   const size_t channels_, length_;
+  void* work_ = nullptr;
+  bool called_ = false;
 };
 
 StatusOr<std::unique_ptr<DepthwiseConvolution>> EmulatedDevice::NewDepthwise(
@@ -334,6 +399,14 @@ std::shared_ptr<Device> MakeEmulatedDevice(const EmulatedOptions& options) {
 
 size_t EmulatedLaunches(const Device& device) {
   return static_cast<const EmulatedDevice&>(device).launches();
+}
+
+size_t EmulatedPeakBytes(const Device& device) {
+  return static_cast<const EmulatedDevice&>(device).peak();
+}
+
+void ForgetEmulatedPeak(Device& device) {
+  static_cast<EmulatedDevice&>(device).ForgetPeak();
 }
 
 }  // namespace lcsm::cuda

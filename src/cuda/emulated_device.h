@@ -9,10 +9,14 @@
 // meet
 //   in one phase without a barrier give other bits;
 // - a queue does nothing until somebody waits for it, so a missing WaitFor
-//   shows; and a launch may be made to fail, as on a device that is lost.
+//   shows; and a launch may be made to fail, as on a device that is lost;
+// - it ends the program where a GPU may merely fail: at allocations and copies
+//   that wait while a queue captures, at a library's first call then, and at
+//   one whose scratch memory was not set aside.
 #pragma once
 
 #include <memory>
+#include <string>
 
 #include "cuda/device.h"
 
@@ -24,11 +28,17 @@ struct EmulatedOptions {
   size_t l2_bytes = 1 << 20;
   // Launches until the device is lost; 0: never.
   size_t launches_until_lost = 0;
+  std::string software = "emulator 1";
+  // Else captures fail, by turns where they begin and where they end.
+  bool captures = true;
 };
 
 std::shared_ptr<Device> MakeEmulatedDevice(const EmulatedOptions& options = {});
 
 // Launches so far, on the device that MakeEmulatedDevice gave.
 size_t EmulatedLaunches(const Device& device);
+// The most bytes that were taken at a time; Forget: since then.
+size_t EmulatedPeakBytes(const Device& device);
+void ForgetEmulatedPeak(Device& device);
 
 }  // namespace lcsm::cuda

@@ -17,6 +17,10 @@ class FftRoots {
  public:
   // Makes those for blocks of 2^log_u. Error: memory.
   Status Add(Device& device, int log_u);
+  // What Add takes on the device the first time.
+  static size_t BytesFor(int log_u) {
+    return RootsBefore(log_u, log_u / 2) * sizeof(float);
+  }
   const float* Of(int log_u) const { return roots_.at(log_u).data(); }
 
  private:

@@ -5,6 +5,9 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/byte_text.h"
+#include "conv/planner.h"
+#include "cuda/hyena_device_prefill.h"
 #include "cuda/hyena_device_state.h"
 #include "cuda/measure.h"
 #include "models/hyena_filter.h"
@@ -43,16 +46,17 @@ Status CheckNotGrowable(const PrepareOptions& options,
       model));
 }
 
-double GiB(size_t bytes) { return static_cast<double>(bytes) / 0x1p30; }
-
 }  // namespace
 
 HyenaDeviceModel::HyenaDeviceModel(
     std::shared_ptr<const HyenaModel> host,
-    std::shared_ptr<const HyenaDeviceWeights> weights)
+    std::shared_ptr<const HyenaDeviceWeights> weights,
+    std::filesystem::path tuning_file)
     : host_(std::move(host)),
       weights_(std::move(weights)),
-      info_(host_->info()) {
+      info_(host_->info()),
+      costs_(std::make_unique<DeviceCosts>(weights_->shared_device(),
+                                           std::move(tuning_file))) {
   const DeviceInfo& device = weights_->device().info();
   info_.details.emplace_back("device",
                              fmt::format("{}, {}", device.label, device.name));
@@ -63,78 +67,169 @@ Status HyenaDeviceModel::CheckWeights() const {
   return weights_->device().status();
 }
 
-StatusOr<conv::Plan> HyenaDeviceModel::MakePlan(const PrepareOptions& options,
-                                                size_t horizon) const {
+StatusOr<conv::Plan> HyenaDeviceModel::LevelsFor(
+    const conv::Problem& problem, const conv::PlanOptions& options,
+    bool measure) const {
+  const DeviceInfo& info = weights_->device().info();
+  const bool planned = options.method == conv::Method::kPlanned;
+  const bool hybrid = options.method == conv::Method::kPaper &&
+                      options.tau == conv::Tau::kHybrid;
+  // Where nothing is to be chosen, nothing is measured.
+  if (!options.levels.empty() || options.costs != nullptr ||
+      !(planned || hybrid)) {
+    return conv::MakePlan(problem, options);
+  }
+  const conv::TileCosts measured = costs_->For(
+      problem, planned ? TilesFor::kPlanned : TilesFor::kHybrid, measure);
+  if (hybrid) {
+    // Untuned, the CPU's hybrid: a function of the block alone.
+    return measured.measured()
+               ? HybridPlan(info, problem, measured, options.schedule)
+               : conv::MakePlan(problem, options);
+  }
+  // Neither the CPU's estimate nor its measurements say anything here.
+  conv::PlanOptions with_costs = options;
+  with_costs.costs = std::make_shared<const conv::TileCosts>(
+      FillDeviceCosts(info, problem, measured));
+  return conv::MakePlan(problem, with_costs);
+}
+
+StatusOr<HyenaDeviceModel::Extent> HyenaDeviceModel::GetExtent(
+    const PrepareOptions& options) const {
+  const size_t most = weights_->config().max_length;
+  if (options.horizon > most) {
+    return InvalidInput(fmt::format(
+        "{} positions are wanted, and the model {} is made for at most {}",
+        options.horizon, info_.name, most));
+  }
+  Extent extent;
+  extent.horizon = options.horizon != 0 ? options.horizon : most;
+  extent.steps = std::min(options.steps, extent.horizon);
+  return extent;
+}
+
+StatusOr<ModelMemory> HyenaDeviceModel::Account(const Extent& extent,
+                                                conv::Plan plan,
+                                                size_t threads) const {
+  const HyenaConfig& config = weights_->config();
+  Device& device = weights_->device();
+  ModelMemory memory;
+  memory.device =
+      fmt::format("{} ({})", device.info().label, device.info().name);
+  LCSM_ASSIGN_OR_RETURN(memory.device_free, device.FreeBytes());
+  memory.uncounted =
+      "the driver's context, kernels and graphs, and what libraries keep "
+      "besides scratch memory";
+  memory.weights = weights_->bytes();
+  memory.activations = HyenaDeviceState::BytesFor(config, extent.steps != 0);
+  conv::Problem all = plan.problem;
+  all.length = all.taps = extent.horizon;
+  memory.host = conv::FilterBank::BytesFor(all, extent.horizon) +
+                HyenaFilterScratchBytes(config, threads);
+  size_t known_taps = 0;
+  if (extent.steps != extent.horizon) {
+    known_taps = all.mixers * GroupsFor(all.channels) * extent.horizon *
+                 kLanes * sizeof(float);
+    memory.prefill =
+        known_taps + HyenaDevicePrefill::BytesFor(
+                         device, config,
+                         weights_->layers().front().in_proj.rounded(),
+                         extent.horizon - extent.steps, extent.steps);
+  }
+  if (extent.steps != 0) {
+    LCSM_ASSIGN_OR_RETURN(memory.convolution,
+                          PreparedTiles::BytesFor(device, plan));
+    memory.preparing = memory.weights + known_taps + memory.convolution.taps +
+                       memory.convolution.spectra + memory.convolution.making;
+    if (known_taps != 0) {
+      memory.host += conv::FilterBank::BytesFor(plan.problem, extent.steps);
+    }
+  }
+  memory.plan = std::move(plan);
+  return memory;
+}
+
+Status HyenaDeviceModel::TooLittle(const ModelMemory& memory,
+                                   size_t room) const {
+  const conv::MemoryEstimate& bytes = memory.convolution;
+  return ResourceExhausted(fmt::format(
+      "{}: {} positions by steps take {} on {} beside the weights' {} (taps "
+      "{}, spectra {}, histories {}, kept blocks {}, scratch {}, activations "
+      "{}, known tokens {}) by the plan '{}', and {} are left for them",
+      info_.name, memory.plan.problem.length,
+      ByteText(memory.Total() - memory.weights), memory.device,
+      ByteText(memory.weights), ByteText(bytes.taps), ByteText(bytes.spectra),
+      ByteText(bytes.histories), ByteText(bytes.blocks),
+      ByteText(bytes.scratch), ByteText(memory.activations),
+      ByteText(memory.prefill), memory.plan.Print(), ByteText(room)));
+}
+
+StatusOr<ModelMemory> HyenaDeviceModel::Outline(const PrepareOptions& options,
+                                                const Extent& extent,
+                                                size_t threads) const {
   const HyenaConfig& config = weights_->config();
   conv::Problem problem;
   problem.mixers = config.layers * config.convolutions();
   problem.channels = config.width;
-  problem.length = problem.taps = std::min(options.steps, horizon);
+  problem.length = problem.taps = extent.steps;
   // Histories are whole, and any session may begin with the contributions of
   // known tokens.
   problem.primed = true;
-  conv::Plan plan;
-  if (problem.length == 0) {
-    plan.problem = problem;
-    return plan;
-  }
-  conv::PlanOptions plan_options = options.plan;
-  Device& device = weights_->device();
-  LCSM_ASSIGN_OR_RETURN(const size_t left, device.FreeBytes());
-  size_t limit = left;
+  const size_t weights = weights_->bytes();
+  LCSM_ASSIGN_OR_RETURN(size_t room, weights_->device().FreeBytes());
   if (options.memory_limit != 0) {
-    if (options.memory_limit <= weights_->bytes()) {
+    if (options.memory_limit <= weights) {
       return InvalidInput(fmt::format(
-          "{}: weights alone take {:.2f} GiB on {}, and the memory limit is "
-          "{:.2f} GiB",
-          info_.name, GiB(weights_->bytes()), device.info().label,
-          GiB(options.memory_limit)));
+          "{}: weights alone take {} on {}, and the memory limit is {}",
+          info_.name, ByteText(weights), weights_->device().info().label,
+          ByteText(options.memory_limit)));
     }
-    limit = std::min(limit, options.memory_limit - weights_->bytes());
+    room = std::min(room, options.memory_limit - weights);
   }
-  if (plan_options.costs == nullptr) {
-    // Neither the CPU's estimate nor its measurements say anything here.
-    plan_options.costs = std::make_shared<const conv::TileCosts>(
-        EstimateDeviceCosts(device.info(), problem));
+  const auto takes = [&](const ModelMemory& memory) {
+    return memory.Total() - weights;
+  };
+  conv::Plan plan;
+  plan.problem = problem;
+  if (extent.steps != 0) {
+    LCSM_ASSIGN_OR_RETURN(plan,
+                          LevelsFor(problem, options.plan, options.measure));
   }
-  LCSM_ASSIGN_OR_RETURN(plan, conv::MakePlan(problem, plan_options));
-  size_t bytes = PreparedTiles::BytesFor(device.info(), plan);
-  if (bytes > limit && plan_options.method == conv::Method::kPlanned &&
-      plan_options.levels.empty()) {
-    // The planner counts as the CPU does, but what it does to save bytes saves
-    // them here as well.
-    plan_options.memory_limit = limit;
-    auto smaller = conv::MakePlan(problem, plan_options);
-    if (smaller.ok()) {
-      plan = std::move(smaller).value();
-      bytes = PreparedTiles::BytesFor(device.info(), plan);
-    }
+  LCSM_ASSIGN_OR_RETURN(ModelMemory memory,
+                        Account(extent, std::move(plan), threads));
+  if (takes(memory) <= room) return memory;
+  if (extent.steps == 0 || options.plan.method != conv::Method::kPlanned ||
+      !options.plan.levels.empty()) {
+    return TooLittle(memory, room);
   }
-  if (bytes > limit) {
-    return ResourceExhausted(fmt::format(
-        "{}: {} positions by the plan '{}' take {:.2f} GiB on {} ({}), which "
-        "has {:.2f} GiB left for them",
-        info_.name, problem.length, plan.Print(), GiB(bytes),
-        device.info().label, device.info().name, GiB(limit)));
-  }
-  return plan;
+  // The fastest plan does not fit. The planner knows slower ones that may, if
+  // it is told what plans take here.
+  conv::PlanOptions within = options.plan;
+  within.memory_limit = room;
+  within.bytes = [&](const conv::Plan& candidate) {
+    const auto account = Account(extent, candidate, threads);
+    return account.ok() ? takes(*account) : SIZE_MAX;
+  };
+  auto smaller = LevelsFor(problem, within, options.measure);
+  if (!smaller.ok()) return TooLittle(memory, room);
+  LCSM_ASSIGN_OR_RETURN(memory,
+                        Account(extent, std::move(smaller).value(), threads));
+  return takes(memory) <= room ? StatusOr<ModelMemory>(std::move(memory))
+                               : TooLittle(memory, room);
 }
 
 StatusOr<std::shared_ptr<const PreparedModel>> HyenaDeviceModel::Prepare(
     const PrepareOptions& options, ThreadPool& pool,
     const ModelState::Progress& progress) const {
   LCSM_RETURN_IF_ERROR(CheckNotGrowable(options, info_.name));
-  const HyenaConfig& config = weights_->config();
-  if (options.horizon > config.max_length) {
-    return InvalidInput(fmt::format(
-        "{} positions are wanted, and the model {} is made for at most {}",
-        options.horizon, info_.name, config.max_length));
-  }
+  LCSM_ASSIGN_OR_RETURN(const Extent extent, GetExtent(options));
+  LCSM_ASSIGN_OR_RETURN(ModelMemory outline,
+                        Outline(options, extent, pool.NumThreads()));
+  conv::Plan plan = std::move(outline.plan);
   HyenaDeviceShared shared;
   shared.weights = weights_;
-  shared.horizon = options.horizon != 0 ? options.horizon : config.max_length;
-  const size_t steps = std::min(options.steps, shared.horizon);
-  LCSM_ASSIGN_OR_RETURN(conv::Plan plan, MakePlan(options, shared.horizon));
+  shared.horizon = extent.horizon;
+  const size_t steps = extent.steps;
   // Known tokens want the taps of all positions, steps those of theirs.
   LCSM_ASSIGN_OR_RETURN(
       std::unique_ptr<conv::FilterBank> filters,
@@ -171,11 +266,22 @@ StatusOr<std::shared_ptr<const PreparedModel>> HyenaDeviceModel::Prepare(
 StatusOr<ModelMemory> HyenaDeviceModel::EstimateMemory(
     const PrepareOptions& options, size_t threads) const {
   LCSM_RETURN_IF_ERROR(CheckNotGrowable(options, info_.name));
-  return host_->EstimateMemory(options, threads);
+  LCSM_ASSIGN_OR_RETURN(const Extent extent, GetExtent(options));
+  LCSM_ASSIGN_OR_RETURN(ModelMemory memory, Outline(options, extent, threads));
+  const conv::Problem& problem = memory.plan.problem;
+  const conv::TileCosts measured =
+      costs_->For(problem, TilesFor::kPlanned, false);
+  if (measured.measured()) {
+    memory.mixers_ns = conv::PlanNs(
+        memory.plan,
+        FillDeviceCosts(weights_->device().info(), problem, measured));
+  }
+  return memory;
 }
 
 StatusOr<std::shared_ptr<const Model>> MakeDeviceModel(
-    std::shared_ptr<const Model> model, std::shared_ptr<Device> device) {
+    std::shared_ptr<const Model> model, std::shared_ptr<Device> device,
+    std::filesystem::path tuning_file) {
   auto hyena = std::dynamic_pointer_cast<const HyenaModel>(model);
   if (hyena == nullptr) {
     return Unsupported(fmt::format(
@@ -185,8 +291,8 @@ StatusOr<std::shared_ptr<const Model>> MakeDeviceModel(
   LCSM_ASSIGN_OR_RETURN(
       std::shared_ptr<const HyenaDeviceWeights> weights,
       HyenaDeviceWeights::Create(std::move(device), hyena->weights()));
-  return std::shared_ptr<const Model>(
-      std::make_shared<HyenaDeviceModel>(std::move(hyena), std::move(weights)));
+  return std::shared_ptr<const Model>(std::make_shared<HyenaDeviceModel>(
+      std::move(hyena), std::move(weights), std::move(tuning_file)));
 }
 
 StatusOr<std::shared_ptr<const Model>> PlaceModel(
@@ -201,7 +307,8 @@ StatusOr<std::shared_ptr<const Model>> PlaceModel(
   }
   LCSM_ASSIGN_OR_RETURN(std::shared_ptr<Device> device,
                         OpenCudaDevice(choice.index));
-  return MakeDeviceModel(std::move(model), std::move(device));
+  std::filesystem::path file = DefaultTuningPath(device->info());
+  return MakeDeviceModel(std::move(model), std::move(device), std::move(file));
 }
 
 }  // namespace lcsm::cuda

@@ -28,30 +28,70 @@ Status Grow(Device& device, size_t size, Array<T>* array) {
 
 }  // namespace
 
-Status HyenaDevicePrefill::Allocate(const Call& call) {
-  const HyenaConfig& c = config();
-  Device& on = device();
-  const size_t groups = GroupsFor(c.width), rows = call.rows;
-  const size_t streams = (c.order + 1) * c.width;
-  LCSM_RETURN_IF_ERROR(Grow(on, rows, &tokens_));
-  LCSM_RETURN_IF_ERROR(Grow(on, rows * c.width, &x_));
-  LCSM_RETURN_IF_ERROR(Grow(on, rows * streams, &streams_));
-  LCSM_RETURN_IF_ERROR(Grow(on, call.chunk * c.width, &u_));
-  const size_t widest = std::max({streams, c.inner, c.padded_vocab});
-  LCSM_RETURN_IF_ERROR(Grow(on, call.chunk * widest, &product_));
-  LCSM_RETURN_IF_ERROR(Grow(on, call.chunk * c.inner, &hidden_));
-  if (shared_.weights->layers().front().in_proj.rounded()) {
-    LCSM_RETURN_IF_ERROR(
-        Grow(on, c.width * std::max(streams, c.inner), &widened_));
+conv::PrefillShape HyenaDevicePrefill::ShapeOf(size_t rows, size_t following) {
+  conv::PrefillShape shape;
+  shape.inputs = rows;
+  shape.following = following;
+  shape.block = conv::PrefillBlock(rows, following);
+  return shape;
+}
+
+HyenaDevicePrefill::Sizes HyenaDevicePrefill::SizesFor(
+    const DeviceInfo& info, const HyenaConfig& config, bool rounded_weights,
+    size_t rows, size_t following) {
+  const conv::PrefillShape shape = ShapeOf(rows, following);
+  const size_t groups = GroupsFor(config.width);
+  const size_t streams = (config.order + 1) * config.width;
+  const size_t chunk = std::min(kChunkRows, rows);
+  Sizes sizes;
+  sizes.log_u = std::countr_zero(shape.block);
+  sizes.tokens = rows;
+  sizes.x = rows * config.width;
+  sizes.streams = rows * streams;
+  sizes.u = chunk * config.width;
+  sizes.product =
+      chunk * std::max({streams, config.inner, config.padded_vocab});
+  sizes.hidden = chunk * config.inner;
+  if (rounded_weights) {
+    sizes.widened = config.width * std::max(streams, config.inner);
   }
-  LCSM_RETURN_IF_ERROR(
-      Grow(on, groups * (rows + call.following) * kLanes, &lines_));
-  const size_t spectra = groups * call.blocks * call.block * kLanes;
-  LCSM_RETURN_IF_ERROR(Grow(on, spectra, &spectra_));
-  LCSM_RETURN_IF_ERROR(Grow(on, spectra, &kept_));
-  const int log_u = std::countr_zero(call.block);
-  LCSM_RETURN_IF_ERROR(roots_.Add(on, log_u));
-  return Grow(on, FftScratchSize(on.info(), log_u, groups), &scratch_);
+  sizes.lines = groups * (rows + following) * kLanes;
+  sizes.spectra = groups * shape.output_blocks() * shape.block * kLanes;
+  sizes.kept = sizes.spectra;
+  sizes.scratch = FftScratchSize(info, sizes.log_u, groups);
+  return sizes;
+}
+
+size_t HyenaDevicePrefill::BytesFor(const Device& device,
+                                    const HyenaConfig& config,
+                                    bool rounded_weights, size_t rows,
+                                    size_t following) {
+  const Sizes sizes =
+      SizesFor(device.info(), config, rounded_weights, rows, following);
+  const size_t floats = sizes.x + sizes.streams + sizes.u + sizes.product +
+                        sizes.hidden + sizes.widened + sizes.lines;
+  return sizes.tokens * sizeof(int32_t) + floats * sizeof(float) +
+         (sizes.spectra + sizes.kept + sizes.scratch) * sizeof(Complex) +
+         FftRoots::BytesFor(sizes.log_u) + device.GemmWorkBytes();
+}
+
+Status HyenaDevicePrefill::Allocate(const Call& call) {
+  Device& on = device();
+  const Sizes sizes = SizesFor(
+      on.info(), config(), shared_.weights->layers().front().in_proj.rounded(),
+      call.rows, call.following);
+  LCSM_RETURN_IF_ERROR(Grow(on, sizes.tokens, &tokens_));
+  LCSM_RETURN_IF_ERROR(Grow(on, sizes.x, &x_));
+  LCSM_RETURN_IF_ERROR(Grow(on, sizes.streams, &streams_));
+  LCSM_RETURN_IF_ERROR(Grow(on, sizes.u, &u_));
+  LCSM_RETURN_IF_ERROR(Grow(on, sizes.product, &product_));
+  LCSM_RETURN_IF_ERROR(Grow(on, sizes.hidden, &hidden_));
+  LCSM_RETURN_IF_ERROR(Grow(on, sizes.widened, &widened_));
+  LCSM_RETURN_IF_ERROR(Grow(on, sizes.lines, &lines_));
+  LCSM_RETURN_IF_ERROR(Grow(on, sizes.spectra, &spectra_));
+  LCSM_RETURN_IF_ERROR(Grow(on, sizes.kept, &kept_));
+  LCSM_RETURN_IF_ERROR(roots_.Add(on, sizes.log_u));
+  return Grow(on, sizes.scratch, &scratch_);
 }
 
 Status HyenaDevicePrefill::Run(Queue& queue, std::span<const int32_t> tokens,
@@ -61,10 +101,7 @@ Status HyenaDevicePrefill::Run(Queue& queue, std::span<const int32_t> tokens,
                                const DevicePending& after) {
   Call call = {queue,   tokens.size(), following, position,
                request, tails,         before,    after};
-  conv::PrefillShape shape;
-  shape.inputs = call.rows;
-  shape.following = following;
-  shape.block = conv::PrefillBlock(call.rows, following);
+  const conv::PrefillShape shape = ShapeOf(call.rows, following);
   call.block = shape.block;
   call.blocks = shape.output_blocks();
   call.chunk = std::min(kChunkRows, call.rows);

@@ -12,6 +12,7 @@
 
 #include <span>
 
+#include "conv/prefill.h"
 #include "cuda/device.h"
 #include "cuda/fft_launch.h"
 #include "cuda/hyena_device_model.h"
@@ -27,6 +28,11 @@ class HyenaDevicePrefill {
  public:
   explicit HyenaDevicePrefill(HyenaDeviceShared shared)
       : shared_(std::move(shared)) {}
+
+  // Device memory of one Run of so many rows, the products' scratch memory
+  // included.
+  static size_t BytesFor(const Device& device, const HyenaConfig& config,
+                         bool rounded_weights, size_t rows, size_t following);
 
   // Takes tokens in from `position` on. `tails` are the layers' short FIRs',
   // [layer][tail_rows][streams], and move on. `before` has none at position 0,
@@ -50,6 +56,15 @@ class HyenaDevicePrefill {
     size_t blocks = 0;  // Of outputs.
     size_t chunk = 0;   // Rows that go through products at a time.
   };
+  // Elements of the arrays below.
+  struct Sizes {
+    int log_u = 0;
+    size_t tokens = 0, x = 0, streams = 0, u = 0, product = 0, hidden = 0,
+           widened = 0, lines = 0, spectra = 0, kept = 0, scratch = 0;
+  };
+  static conv::PrefillShape ShapeOf(size_t rows, size_t following);
+  static Sizes SizesFor(const DeviceInfo& info, const HyenaConfig& config,
+                        bool rounded_weights, size_t rows, size_t following);
   Device& device() const { return shared_.weights->device(); }
   const HyenaConfig& config() const { return shared_.weights->config(); }
   Status Allocate(const Call& call);

@@ -39,8 +39,21 @@ HyenaDeviceState::~HyenaDeviceState() {
   if (queue_ != nullptr) (void)queue_->Wait();
 }
 
-size_t HyenaDeviceState::TailRows() const {
-  return std::max<size_t>(config().fir_taps, 2) - 1;
+size_t HyenaDeviceState::TailRows(const HyenaConfig& config) {
+  return std::max<size_t>(config.fir_taps, 2) - 1;
+}
+
+size_t HyenaDeviceState::BytesFor(const HyenaConfig& config, bool steps) {
+  const size_t streams = (config.order + 1) * config.width;
+  size_t bytes = (2 * config.width + config.inner + config.padded_vocab +
+                  config.layers * TailRows(config) * streams) *
+                     sizeof(float) +
+                 sizeof(int32_t);
+  if (steps && MaySample(config)) {
+    bytes +=
+        (kSampleGroup + config.vocab) * sizeof(int32_t) + sizeof(SampleOptions);
+  }
+  return bytes;
 }
 
 size_t HyenaDeviceState::Histories() const {
@@ -156,13 +169,14 @@ void HyenaDeviceState::EnqueueForward() noexcept {
 }
 
 Status HyenaDeviceState::Capture() {
-  float* const logits = host_.as<float>();
-  queue_->BeginCapture();
-  queue_->CopyIn(token_.data(), logits + config().padded_vocab,
-                 sizeof(int32_t));
-  EnqueueForward();
-  queue_->CopyOut(logits, logits_.data(), logits_.bytes());
-  LCSM_ASSIGN_OR_RETURN(step_, queue_->EndCapture());
+  const auto step = [this] {
+    float* const logits = host_.as<float>();
+    queue_->CopyIn(token_.data(), logits + config().padded_vocab,
+                   sizeof(int32_t));
+    EnqueueForward();
+    queue_->CopyOut(logits, logits_.data(), logits_.bytes());
+  };
+  LCSM_ASSIGN_OR_RETURN(step_, Replayed::Create(*queue_, step));
   return OkStatus();
 }
 
@@ -170,7 +184,7 @@ void HyenaDeviceState::Step(int32_t token, float* logits) noexcept {
   const Clock::time_point start = Clock::now();
   const size_t vocab = config().padded_vocab;
   *reinterpret_cast<int32_t*>(host_.as<float>() + vocab) = token;
-  queue_->Replay(*step_);
+  step_.Run();
   queue_->Mark();
   tiles_->Advance();
   // An error is the device's, and stays there for CheckWeights; zeros are
@@ -190,16 +204,17 @@ Status HyenaDeviceState::CaptureSampling() {
                                              1, "a sampler's options"));
   LCSM_ASSIGN_OR_RETURN(
       ids_, device().NewZeros<int32_t>(config().vocab, "a sampler's ids"));
-  queue_->BeginCapture();
-  EnqueueForward();
-  queue_->Launch<SampleKernel>({.control = tiles_->control(),
-                                .options = sample_options_.data(),
-                                .ids = ids_.data(),
-                                .logits = logits_.data(),
-                                .token = token_.data(),
-                                .sampled = sampled_.data(),
-                                .ring = kSampleGroup});
-  LCSM_ASSIGN_OR_RETURN(sampling_, queue_->EndCapture());
+  const auto step = [this] {
+    EnqueueForward();
+    queue_->Launch<SampleKernel>({.control = tiles_->control(),
+                                  .options = sample_options_.data(),
+                                  .ids = ids_.data(),
+                                  .logits = logits_.data(),
+                                  .token = token_.data(),
+                                  .sampled = sampled_.data(),
+                                  .ring = kSampleGroup});
+  };
+  LCSM_ASSIGN_OR_RETURN(sampling_, Replayed::Create(*queue_, step));
   return OkStatus();
 }
 
@@ -209,7 +224,7 @@ Status HyenaDeviceState::SampleSteps(int32_t first,
                                      std::span<const int32_t> ids,
                                      std::span<int32_t> tokens) {
   const Clock::time_point start = Clock::now();
-  if (sampling_ == nullptr) LCSM_RETURN_IF_ERROR(CaptureSampling());
+  if (!sampling_) LCSM_RETURN_IF_ERROR(CaptureSampling());
   const SampleOptions with_count = {
       options.temperature, options.top_p, options.min_p, options.top_k,
       options.seed,        sample,        ids.size()};
@@ -225,7 +240,7 @@ Status HyenaDeviceState::SampleSteps(int32_t first,
     const size_t count = std::min(kSampleGroup, tokens.size() - done);
     const size_t begin = position() + 1;
     for (size_t k = 0; k < count; ++k) {
-      queue_->Replay(*sampling_);
+      sampling_.Run();
       tiles_->Advance();
     }
     queue_->CopyOut(fetched, sampled_.data(), sampled_.bytes());
@@ -327,6 +342,7 @@ Status HyenaDeviceState::PrefillByLayers(std::span<const int32_t> tokens,
                                          size_t following,
                                          const PrefillRequest& request) {
   const Clock::time_point start = Clock::now();
+  LCSM_RETURN_IF_ERROR(queue_->PrepareGemm());
   DevicePending after;
   Array<float> apart;
   if (following != 0 && following <= shared_.steps()) {

@@ -43,6 +43,8 @@ class HyenaDeviceState : public ModelState {
  public:
   static StatusOr<std::unique_ptr<HyenaDeviceState>> Create(
       HyenaDeviceShared shared, ThreadPool& pool);
+  // Device memory of a state beside its Tiles, what it samples with included.
+  static size_t BytesFor(const HyenaConfig& config, bool steps);
   ~HyenaDeviceState() override;
 
   void Step(int32_t token, float* logits) noexcept override;
@@ -63,7 +65,7 @@ class HyenaDeviceState : public ModelState {
 
   // Vocabularies of bases, amino acids and bytes; see SampleKernel.
   bool SamplesItself() const override {
-    return tiles_ != nullptr && config().vocab <= SampleKernel::kMaxVocab;
+    return tiles_ != nullptr && MaySample(config());
   }
   Status SampleSteps(int32_t first, const SamplerOptions& options,
                      uint64_t sample, std::span<const int32_t> ids,
@@ -76,7 +78,11 @@ class HyenaDeviceState : public ModelState {
   Device& device() const { return shared_.weights->device(); }
   const HyenaConfig& config() const { return shared_.weights->config(); }
   size_t Streams() const { return (config().order + 1) * config().width; }
-  size_t TailRows() const;
+  static bool MaySample(const HyenaConfig& config) {
+    return config.vocab <= SampleKernel::kMaxVocab;
+  }
+  static size_t TailRows(const HyenaConfig& config);
+  size_t TailRows() const { return TailRows(config()); }
   size_t Histories() const;
   Status Allocate();
   Status Capture();
@@ -105,7 +111,7 @@ class HyenaDeviceState : public ModelState {
   ThreadPool& pool_;
   std::unique_ptr<Queue> queue_;
   std::unique_ptr<Tiles> tiles_;  // Null where no steps are to come.
-  std::unique_ptr<Graph> step_, sampling_;
+  Replayed step_, sampling_;
   Array<int32_t> token_, sampled_, ids_;
   Array<SampleOptions> sample_options_;
   Array<float> x_, u_, hidden_, logits_;

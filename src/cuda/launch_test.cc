@@ -20,9 +20,10 @@ class WatchedQueue : public Queue {
   void CopyOut(void*, const void*, size_t) noexcept override {}
   void Copy(void*, const void*, size_t) noexcept override {}
   void Clear(void*, size_t) noexcept override {}
+  Status PrepareGemm() override { return OkStatus(); }
   void Gemm(const GemmWork&) noexcept override {}
   void WaitFor(Queue&) noexcept override {}
-  void BeginCapture() noexcept override {}
+  Status BeginCapture() override { return OkStatus(); }
   StatusOr<std::unique_ptr<Graph>> EndCapture() override {
     return Unsupported("nothing is captured here");
   }

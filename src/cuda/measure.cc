@@ -3,9 +3,12 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <optional>
+#include <utility>
 #include <vector>
 
 #include "conv/layout.h"
+#include "conv/level_op.h"
 #include "cuda/tiles.h"
 #include "kernels/fft_tables.h"
 
@@ -17,14 +20,77 @@ using conv::Problem;
 using conv::Tau;
 using conv::TileCost;
 
+using Clock = std::chrono::steady_clock;
+
 constexpr size_t kMany = 8;           // Blocks of a tile with many.
 constexpr size_t kMostDirect = 1024;  // Larger sums cost ten transforms.
-constexpr size_t kMostMany = 1
-                             << 14;  // Products of more are a matter of bytes.
+// Products of more are a matter of bytes.
+constexpr size_t kMostMany = 1 << 14;
 constexpr size_t kMostBlock = 1 << 20;
+// A device that slept needs as long until its clock is what it will be.
+constexpr double kWakeSeconds = 0.05;
+
+double Seconds(Clock::time_point since) {
+  return std::chrono::duration<double>(Clock::now() - since).count();
+}
 
 float Noise(size_t i) {
   return static_cast<float>((i * 2654435761u) % 2048) / 1024.0f - 1.0f;
+}
+
+// As it will be read back: the first run's plan is that of all later ones.
+double Written(double ns) { return std::round(10 * ns) / 10; }
+
+struct Kind {
+  Tau tau;
+  size_t block;
+  bool many;
+};
+
+// All that are ever measured, small blocks first.
+std::vector<Kind> KindsFor(TilesFor use) {
+  std::vector<Kind> kinds;
+  for (size_t block = 1; block <= kMostBlock; block *= 2) {
+    const bool direct = block <= kMostDirect;
+    if (direct) kinds.push_back({Tau::kDirectBlocked, block, false});
+    if (direct && use == TilesFor::kHybrid) {
+      kinds.push_back({Tau::kDirect, block, false});
+    }
+    if (block < FftTables::kMinBlock) continue;
+    kinds.push_back({Tau::kFftFused, block, false});
+    if (use == TilesFor::kHybrid) {
+      kinds.push_back({Tau::kFftLibrary, block, false});
+    } else if (block <= kMostMany) {
+      kinds.push_back({Tau::kFftFused, block, true});
+    }
+  }
+  return kinds;
+}
+
+// How many times the estimate a kind was found to cost.
+struct Ratio {
+  double first = 1, more = 1;
+};
+
+// At the nearest block of the same kind below, else above; blocks are less than
+// `end`.
+std::optional<Ratio> RatioNear(const conv::TileCosts& estimate,
+                               const conv::TileCosts& measured,
+                               const Kind& kind, size_t end) {
+  const auto at = [&](size_t block) {
+    const TileCost found = measured.Of(kind.tau, block, kind.many);
+    const TileCost told = estimate.Of(kind.tau, block, kind.many);
+    Ratio ratio = {found.first_ns / told.first_ns, 1};
+    ratio.more = told.more_ns > 0 ? found.more_ns / told.more_ns : ratio.first;
+    return ratio;
+  };
+  for (size_t block = kind.block; block != 0; block /= 2) {
+    if (measured.Has(kind.tau, block, kind.many)) return at(block);
+  }
+  for (size_t block = 2 * kind.block; block < end; block *= 2) {
+    if (measured.Has(kind.tau, block, kind.many)) return at(block);
+  }
+  return std::nullopt;
 }
 
 }  // namespace
@@ -106,16 +172,21 @@ StatusOr<TileCost> MeasureDeviceTile(std::shared_ptr<Device> device,
     LCSM_RETURN_IF_ERROR(device->Upload(tiles->lines(), lines.data(),
                                         lines.size() * sizeof(float)));
     LCSM_RETURN_IF_ERROR(tiles->PretendKnown(terms * block));
-    std::vector<double> times;
-    // One to warm up; then enough launches that waiting for them is nothing.
-    for (int repeat = 0; repeat < 6; ++repeat) {
-      constexpr int kLaunches = 20;
-      const auto start = std::chrono::steady_clock::now();
-      for (int k = 0; k < kLaunches; ++k) tiles->RepeatDue();
+    // One to warm up, which says how many make waiting for them nothing.
+    const auto run = [&](int launches) -> StatusOr<double> {
+      const Clock::time_point start = Clock::now();
+      for (int k = 0; k < launches; ++k) tiles->RepeatDue();
       LCSM_RETURN_IF_ERROR(queue->Wait());
-      const std::chrono::duration<double, std::nano> took =
-          std::chrono::steady_clock::now() - start;
-      if (repeat > 0) times.push_back(took.count() / kLaunches);
+      return 1e9 * Seconds(start) / launches;
+    };
+    LCSM_ASSIGN_OR_RETURN(const double cold, run(1));
+    constexpr double kEnoughNs = 2e6;
+    const int launches =
+        static_cast<int>(std::clamp(kEnoughNs / cold, 1., 20.));
+    std::vector<double> times;
+    for (int repeat = 0; repeat < 5; ++repeat) {
+      LCSM_ASSIGN_OR_RETURN(const double took, run(launches));
+      times.push_back(took);
     }
     std::sort(times.begin(), times.end());
     return times[times.size() / 2] / static_cast<double>(histories);
@@ -132,28 +203,112 @@ StatusOr<TileCost> MeasureDeviceTile(std::shared_ptr<Device> device,
   return cost;
 }
 
-StatusOr<conv::TileCosts> MeasureDeviceCosts(std::shared_ptr<Device> device,
-                                             const Problem& problem) {
-  conv::TileCosts costs;
-  const auto measure = [&](Tau tau, size_t block, bool many) -> Status {
-    const auto cost = MeasureDeviceTile(device, problem, tau, block, many);
-    if (cost.ok()) costs.Set(tau, block, many, *cost);
-    const StatusCode code = cost.status().code();
-    return code == StatusCode::kResourceExhausted ? OkStatus() : cost.status();
-  };
-  for (size_t block = 1; block <= kMostBlock && 2 * block <= problem.length;
-       block *= 2) {
-    if (block <= kMostDirect) {
-      LCSM_RETURN_IF_ERROR(measure(Tau::kDirectBlocked, block, false));
+Status MeasureDeviceCosts(const std::shared_ptr<Device>& device,
+                          const Problem& problem, TilesFor use,
+                          const MeasureLimits& limits,
+                          conv::TileCosts* measured) {
+  const Clock::time_point start = Clock::now();
+  // Where there is no such library, `direct` is our own kernel again. Asked
+  // when it matters: opening it takes a while.
+  std::optional<bool> depthwise;
+  const size_t line = conv::HistoryGroups(problem) * kLanes * sizeof(float);
+  bool awake = false, transforms = true;
+  for (const Kind& kind : KindsFor(use)) {
+    if (kind.block >= std::max<size_t>(problem.length, 2)) break;
+    if (measured->Has(kind.tau, kind.block, kind.many)) continue;
+    if (kind.tau == Tau::kFftLibrary && !transforms) continue;
+    if ((kind.many ? kMany : 2) * kind.block > limits.bytes / line) continue;
+    if (kind.tau == Tau::kDirect) {
+      if (!depthwise) {
+        depthwise = device->NewDepthwise(kLanes, FftTables::kMinBlock).ok();
+      }
+      if (!*depthwise) continue;
     }
-    if (block < FftTables::kMinBlock) continue;
-    LCSM_RETURN_IF_ERROR(measure(Tau::kFftFused, block, false));
-    LCSM_RETURN_IF_ERROR(measure(Tau::kFftLibrary, block, false));
-    if (block <= kMostMany) {
-      LCSM_RETURN_IF_ERROR(measure(Tau::kFftFused, block, true));
+    StatusOr<TileCost> cost = InternalError("nothing was measured");
+    do {
+      if (Seconds(start) > limits.seconds) return OkStatus();
+      cost =
+          MeasureDeviceTile(device, problem, kind.tau, kind.block, kind.many);
+    } while (cost.ok() && !awake && Seconds(start) < kWakeSeconds);
+    awake = true;
+    LCSM_RETURN_IF_ERROR(device->status());
+    if (cost.ok()) {
+      measured->Set(
+          kind.tau, kind.block, kind.many,
+          {std::max(0.1, Written(cost->first_ns)), Written(cost->more_ns)});
+    } else if (cost.status().code() == StatusCode::kUnsupported &&
+               kind.tau == Tau::kFftLibrary) {
+      transforms = false;
     }
   }
+  return OkStatus();
+}
+
+conv::TileCosts FillDeviceCosts(const DeviceInfo& info, const Problem& problem,
+                                const conv::TileCosts& measured) {
+  const conv::TileCosts estimate = EstimateDeviceCosts(info, problem);
+  conv::TileCosts costs = estimate;
+  if (!measured.measured()) return costs;
+  const size_t end = std::max<size_t>(problem.length, 2);
+  const auto fill = [&](const Kind& kind) {
+    if (measured.Has(kind.tau, kind.block, kind.many)) {
+      costs.Set(kind.tau, kind.block, kind.many,
+                measured.Of(kind.tau, kind.block, kind.many));
+      return;
+    }
+    // A kind of which nothing was measured is as wrong as its nearest kin: an
+    // estimate that is too low must not win over what was measured.
+    std::optional<Ratio> ratio = RatioNear(estimate, measured, kind, end);
+    for (const Kind& kin : {Kind{kind.tau, kind.block, false},
+                            Kind{Tau::kDirectBlocked, kind.block, false}}) {
+      if (!ratio) ratio = RatioNear(estimate, measured, kin, end);
+    }
+    if (!ratio) return;
+    const TileCost told = estimate.Of(kind.tau, kind.block, kind.many);
+    costs.Set(kind.tau, kind.block, kind.many,
+              {told.first_ns * ratio->first, told.more_ns * ratio->more});
+  };
+  for (size_t block = 1; block < end; block *= 2) {
+    fill({Tau::kDirectBlocked, block, false});
+    fill({Tau::kDirect, block, false});
+    if (block < FftTables::kMinBlock || block > FftTables::kMaxBlock) continue;
+    fill({Tau::kFftFused, block, false});
+    fill({Tau::kFftFused, block, true});
+    fill({Tau::kFftLibrary, block, false});
+  }
   return costs;
+}
+
+StatusOr<conv::Plan> HybridPlan(const DeviceInfo& info, const Problem& problem,
+                                const conv::TileCosts& measured,
+                                conv::Schedule schedule) {
+  conv::PlanOptions paper = {.method = conv::Method::kPaper,
+                             .tau = Tau::kFftFused};
+  paper.schedule = schedule;
+  LCSM_ASSIGN_OR_RETURN(conv::Plan plan, conv::MakePlan(problem, paper));
+  const conv::TileCosts costs = FillDeviceCosts(info, problem, measured);
+  const auto known = [&](Tau tau, size_t block) {
+    while (block != 0 && !measured.Has(tau, block, false)) block /= 2;
+    return block != 0;
+  };
+  for (Level& level : plan.levels) {
+    const size_t block = level.block;
+    double best = costs.Of(level.tau, block, false).first_ns;
+    bool found = known(level.tau, block);
+    for (const Tau tau : {Tau::kDirectBlocked, Tau::kDirect, Tau::kFftFused,
+                          Tau::kFftLibrary}) {
+      if (block < conv::SmallestBlock(tau) || !known(tau, block)) continue;
+      const double now = costs.Of(tau, block, false).first_ns;
+      if (found && now >= best) continue;
+      best = now;
+      level.tau = tau;
+      found = true;
+    }
+  }
+  LCSM_ASSIGN_OR_RETURN(
+      plan, conv::MakePlan(problem, std::move(plan.levels), schedule));
+  plan.method = conv::Method::kPaper;
+  return plan;
 }
 
 }  // namespace lcsm::cuda

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <set>
 #include <utility>
 
 #include "conv/layout.h"
@@ -78,36 +79,72 @@ size_t SpectrumSize(const Problem& problem, const Level& level) {
 
 }  // namespace
 
-size_t PreparedTiles::BytesFor(const DeviceInfo& info, const conv::Plan& plan) {
+StatusOr<conv::MemoryEstimate> PreparedTiles::BytesFor(Device& device,
+                                                       const conv::Plan& plan) {
   const Problem& problem = plan.problem;
+  const DeviceInfo& info = device.info();
   const size_t filters = NumFilters(problem);
   const size_t histories = conv::HistoryGroups(problem);
-  size_t bytes =
+  const size_t line = kLanes * sizeof(float);
+  const size_t all_taps = std::min(problem.taps, problem.length);
+  const size_t kept_taps = TapsOnDevice(plan);
+  const size_t made_of = filters * (all_taps + kHeadTaps) * line;
+  conv::MemoryEstimate bytes;
+  bytes.taps = filters * (kept_taps + kHeadTaps) * line;
+  bytes.histories =
       histories * conv::HistoryStride(problem.length) * sizeof(float);
-  if (plan.method == conv::Method::kEager) bytes *= 2;
-  bytes += filters * (TapsOnDevice(plan) + kHeadTaps) * kLanes * sizeof(float);
-  size_t scratch = 0;
+  if (plan.method == conv::Method::kEager) bytes.histories *= 2;
+  bytes.scratch = sizeof(StepControl);
+  size_t peak = made_of;
+  std::set<int> roots;
+  size_t scratch = 0, times = 0, points = 0, work = 0;
   for (const Level& level : plan.levels) {
-    bytes += filters * SpectrumSize(problem, level) * sizeof(Complex);
-    bytes += histories * Slots(problem, level) * level.block * kLanes *
-             sizeof(Complex);
-    size_t now = 0;
+    const size_t u = level.block;
+    size_t now = 0, making_now = 0;
     if (level.tau == Tau::kFftFused) {
-      now =
-          FftScratchSize(info, Log2(level.block), histories) * sizeof(Complex);
+      if (roots.insert(Log2(u)).second) {
+        bytes.spectra += FftRoots::BytesFor(Log2(u));
+      }
+      now = FftScratchSize(info, Log2(u), histories) * sizeof(Complex);
+      making_now = FftScratchSize(info, Log2(u), filters) * sizeof(Complex);
     } else if (level.tau == Tau::kFftLibrary) {
-      now = histories * kLanes * (4 * level.block + 2) * sizeof(float);
+      times = std::max(times, 2 * u);
+      points = std::max(points, u + 1);
+      LCSM_ASSIGN_OR_RETURN(const auto of_filters,
+                            device.NewBatchedFft(2 * u, filters * kLanes));
+      LCSM_ASSIGN_OR_RETURN(const auto of_histories,
+                            device.NewBatchedFft(2 * u, histories * kLanes));
+      making_now = filters * line * 2 * u + of_filters->work_bytes();
+      work = std::max(work, of_histories->work_bytes());
     } else if (MayBeDepthwise(problem, level)) {
-      bytes += histories * kLanes * (2 * level.block - 1) * sizeof(float);
-      now = histories * kLanes * 2 * level.block * sizeof(float);
+      const auto library = device.NewDepthwise(histories * kLanes, u);
+      if (library.ok()) {
+        times = std::max(times, 2 * u);
+        bytes.spectra += histories * line * (2 * u - 1);
+        work = std::max(work, (*library)->work_bytes());
+      } else if (library.status().code() != StatusCode::kUnsupported) {
+        return library.status();
+      }
     }
-    if (level.serves == Serves::kDistant) {
-      bytes += now + histories * 2 * level.block * kLanes * sizeof(float);
-    } else {
+    bytes.spectra += filters * SpectrumSize(problem, level) * sizeof(Complex);
+    peak = std::max(peak, made_of + bytes.spectra + making_now);
+    bytes.blocks +=
+        histories * Slots(problem, level) * u * kLanes * sizeof(Complex);
+    if (level.serves != Serves::kDistant) {
       scratch = std::max(scratch, now);
+    } else if (conv::SlicesOf(problem, level).count != 0) {
+      bytes.scratch += now;
+      bytes.blocks += histories * 2 * u * line;
     }
   }
-  return bytes + scratch;
+  bytes.scratch += scratch + work + histories * line * times +
+                   histories * kLanes * points * sizeof(Complex);
+  // At last the taps that stay lie beside all that there are.
+  if (kept_taps < all_taps) {
+    peak = std::max(peak, made_of + bytes.spectra + filters * kept_taps * line);
+  }
+  bytes.making = peak - std::min(peak, bytes.taps + bytes.spectra);
+  return bytes;
 }
 
 size_t PreparedTiles::spectra_bytes() const {
@@ -307,13 +344,7 @@ Status Tiles::Allocate() {
   LCSM_ASSIGN_OR_RETURN(
       scratch_,
       device.NewArray<Complex>(scratch, "the transforms' scratch memory"));
-  LCSM_ASSIGN_OR_RETURN(
-      time_,
-      device.NewArray<float>(all * kLanes * times, "what libraries convolve"));
-  LCSM_ASSIGN_OR_RETURN(points_,
-                        device.NewArray<Complex>(all * kLanes * points,
-                                                 "what libraries convolve"));
-  return OkStatus();
+  return AllocateForLibraries(times, points);
 }
 
 FftWork Tiles::WorkOf(size_t level) const {
@@ -382,23 +413,25 @@ Status Tiles::Capture() {
       plan.method == conv::Method::kEager) {
     LevelShape shape;
     shape.length = length();
-    queue_->BeginCapture();
-    if (plan.method == conv::Method::kLazy) {
-      queue_->Launch<GatherKernel>(DirectWorkOf(shape));
-    } else {
-      queue_->Launch<ScatterKernel>({DirectWorkOf(shape), recent_.data()});
-    }
-    LCSM_ASSIGN_OR_RETURN(std::unique_ptr<Graph> graph, queue_->EndCapture());
-    graphs_.push_back(std::move(graph));
+    LCSM_ASSIGN_OR_RETURN(
+        Replayed tile, Replayed::Create(*queue_, [this, shape] {
+          if (prepared_->plan().method == conv::Method::kLazy) {
+            queue_->Launch<GatherKernel>(DirectWorkOf(shape));
+          } else {
+            queue_->Launch<ScatterKernel>(
+                {DirectWorkOf(shape), recent_.data()});
+          }
+        }));
+    graphs_.push_back(std::move(tile));
     return OkStatus();
   }
   for (size_t k = 0; k < plan.levels.size(); ++k) {
     graphs_.emplace_back();
     if (plan.levels[k].serves == Serves::kDistant) continue;
     if (folds_tiny_ && k < conv::kTinyLevels) continue;
-    queue_->BeginCapture();
-    EnqueueLevel(k);
-    LCSM_ASSIGN_OR_RETURN(graphs_.back(), queue_->EndCapture());
+    LCSM_ASSIGN_OR_RETURN(graphs_.back(), Replayed::Create(*queue_, [this, k] {
+                            EnqueueLevel(k);
+                          }));
   }
   return OkStatus();
 }
@@ -423,7 +456,7 @@ void Tiles::Advance() noexcept {
   if (known_ >= plan.problem.length || graphs_.empty()) return;
   if (plan.method == conv::Method::kLazy ||
       plan.method == conv::Method::kEager) {
-    queue_->Replay(*graphs_.front());
+    graphs_.front().Run();
     return;
   }
   for (const Distant& distant : distant_) {
@@ -432,7 +465,7 @@ void Tiles::Advance() noexcept {
     }
   }
   const size_t due = conv::DueLevel(plan.levels, known_);
-  if (graphs_[due] != nullptr) queue_->Replay(*graphs_[due]);
+  graphs_[due].Run();
   for (Distant& distant : distant_) {
     if (known_ % plan.levels[distant.level].block == 0) BeginDistant(distant);
   }
@@ -450,7 +483,7 @@ void Tiles::RepeatDue() noexcept {
   if (graphs_.empty() || known_ == 0) return;
   const std::vector<Level>& levels = prepared_->plan().levels;
   const size_t due = levels.empty() ? 0 : conv::DueLevel(levels, known_);
-  if (graphs_[due] != nullptr) queue_->Replay(*graphs_[due]);
+  graphs_[due].Run();
 }
 
 Status Tiles::CopyFrom(Tiles& other) {

@@ -14,7 +14,8 @@
 //
 // What must never happen: a distant tile's outputs added before its queue was
 // waited for, or written over before they were added. An allocation or a
-// failure in Advance.
+// failure in Advance. A library's first call, which may load and allocate,
+// while a level is captured.
 #pragma once
 
 #include <cstddef>
@@ -25,6 +26,7 @@
 #include "conv/plan.h"
 #include "cuda/device.h"
 #include "cuda/fft_launch.h"
+#include "cuda/replayed.h"
 #include "lcsm/status.h"
 
 namespace lcsm::cuda {
@@ -48,8 +50,13 @@ class PreparedTiles {
   static StatusOr<std::shared_ptr<const PreparedTiles>> Create(
       std::shared_ptr<Device> device, conv::Plan plan,
       const conv::FilterBank& filters);
-  // Bytes of device memory that Create and one Tiles take.
-  static size_t BytesFor(const DeviceInfo& info, const conv::Plan& plan);
+  // Bytes of device memory that Create and one Tiles take, each counted, but
+  // for what driver and libraries take for themselves. `making` is on top of
+  // taps and spectra (roots among them) while Create runs. Libraries are asked
+  // for their scratch memory if the plan has tiles of theirs. Error: a
+  // library's.
+  static StatusOr<conv::MemoryEstimate> BytesFor(Device& device,
+                                                 const conv::Plan& plan);
 
   const conv::Plan& plan() const { return plan_; }
   Device& device() const { return *device_; }
@@ -126,6 +133,7 @@ class Tiles {
   Status Capture();
   void EnqueueLevel(size_t level) noexcept;
   // tiles_library.cc
+  Status AllocateForLibraries(size_t times, size_t points);
   LibraryWork LibraryWorkOf(size_t level) const;
   void EnqueueLibrary(size_t level) noexcept;
   void EnqueueDepthwise(size_t level) noexcept;
@@ -143,13 +151,13 @@ class Tiles {
   std::vector<Array<Complex>> kept_;  // Of each level.
   Array<Complex> scratch_;
   std::vector<Distant> distant_;
-  std::vector<std::unique_ptr<Graph>>
-      graphs_;  // Of each level; lazy, eager: 1.
+  std::vector<Replayed> graphs_;  // Of each level; lazy, eager: 1.
   // Of libraries: shared by all its levels, which never run at once.
   Array<float> time_;
   Array<Complex> points_;
   std::vector<std::unique_ptr<BatchedFft>> library_;
   std::vector<std::unique_ptr<DepthwiseConvolution>> depthwise_;
+  Memory library_work_;  // Scratch of theirs.
 };
 
 }  // namespace lcsm::cuda

@@ -29,6 +29,10 @@ Status PreparedTiles::MakeLibraryFilters(const conv::FilterBank& filters,
                                                "the filters' spectra"));
   LCSM_ASSIGN_OR_RETURN(const std::unique_ptr<BatchedFft> fft,
                         device_->NewBatchedFft(length, n * kLanes));
+  LCSM_ASSIGN_OR_RETURN(
+      const Memory work,
+      device_->Allocate(fft->work_bytes(), "a library's scratch memory"));
+  LCSM_RETURN_IF_ERROR(fft->UseWork(work.data()));
   LCSM_ASSIGN_OR_RETURN(const std::unique_ptr<Queue> queue,
                         device_->NewQueue(false));
   fft->Forward(*queue, on_device.data(), one->spectra.data());
@@ -58,6 +62,41 @@ Status PreparedTiles::MakeDepthwiseFilters(const conv::FilterBank& filters,
   LCSM_ASSIGN_OR_RETURN(one->weights,
                         device_->Bring<float>(weights, "a library's filters"));
   return OkStatus();
+}
+
+Status Tiles::AllocateForLibraries(size_t times, size_t points) {
+  Device& device = prepared_->device();
+  const size_t columns = histories() * kLanes;
+  LCSM_ASSIGN_OR_RETURN(time_, device.NewZeros<float>(
+                                   columns * times, "what libraries convolve"));
+  LCSM_ASSIGN_OR_RETURN(
+      points_,
+      device.NewZeros<Complex>(columns * points, "what libraries convolve"));
+  size_t bytes = 0;
+  for (const auto& fft : library_) {
+    if (fft != nullptr) bytes = std::max(bytes, fft->work_bytes());
+  }
+  for (const auto& depthwise : depthwise_) {
+    if (depthwise != nullptr) bytes = std::max(bytes, depthwise->work_bytes());
+  }
+  LCSM_ASSIGN_OR_RETURN(library_work_,
+                        device.Allocate(bytes, "a library's scratch memory"));
+  // Zeros through each of them, so that none is called for the first time while
+  // its level is captured.
+  for (size_t k = 0; k < library_.size(); ++k) {
+    if (library_[k] != nullptr) {
+      LCSM_RETURN_IF_ERROR(library_[k]->UseWork(library_work_.data()));
+      library_[k]->Forward(*queue_, time_.data(), points_.data());
+      library_[k]->Inverse(*queue_, points_.data(), time_.data());
+    }
+    if (depthwise_[k] != nullptr) {
+      const PreparedTiles::OneLevel& one = prepared_->levels()[k];
+      LCSM_RETURN_IF_ERROR(depthwise_[k]->UseWork(library_work_.data()));
+      depthwise_[k]->Run(*queue_, time_.data(), one.weights.data(),
+                         time_.data() + columns * one.level.block);
+    }
+  }
+  return queue_->Wait();
 }
 
 LibraryWork Tiles::LibraryWorkOf(size_t level) const {

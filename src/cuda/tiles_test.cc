@@ -33,7 +33,6 @@ struct Session {
   std::unique_ptr<Tiles> tiles;
   // Streams 1, 1 and x: the gates and the short FIR do nothing.
   Array<float> weight, bias, ones, zeros, tail, x, y;
-  std::unique_ptr<Graph> step;
 
   size_t Rows() const { return problem.mixers * problem.batch; }
 
@@ -293,6 +292,10 @@ TEST_P(TilesTest, RefusesWhatOnlyTheCpuHas) {
       << prepared.status().message();
 }
 
+size_t TakenBytes(Device& device) {
+  return device.info().memory_bytes - device.FreeBytes().value();
+}
+
 TEST(EmulatedTilesTest, BytesAreForetold) {
   Problem problem;
   problem.channels = 20;
@@ -301,19 +304,35 @@ TEST(EmulatedTilesTest, BytesAreForetold) {
   conv::PlanOptions flat = {.method = Method::kPlanned};
   flat.latency = conv::Latency::kFlat;
   for (const conv::PlanOptions& options : std::vector<conv::PlanOptions>{
-           {}, {.method = Method::kEager}, {.method = Method::kLazy}, flat}) {
-    const auto device = MakeEmulatedDevice();
-    const size_t before = device->FreeBytes().value();
-    const auto bank = conv::FilterBank::Create(problem).value();
-    const conv::Plan plan = Make(problem, options);
-    const auto prepared = PreparedTiles::Create(device, plan, *bank).value();
-    const auto queue = device->NewQueue(false).value();
-    const auto tiles = Tiles::Create(prepared, *queue).value();
-    const size_t taken = before - device->FreeBytes().value();
-    const size_t foretold = PreparedTiles::BytesFor(device->info(), plan);
-    // Roots and a control are left out of the account.
-    EXPECT_GE(taken, foretold) << plan.Print();
-    EXPECT_LE(taken, foretold + (16 << 10)) << plan.Print();
+           {},
+           {.method = Method::kEager},
+           {.method = Method::kLazy},
+           {.method = Method::kGardner},
+           {.method = Method::kPaper, .tau = Tau::kDirect},
+           {.method = Method::kPaper, .tau = Tau::kDirectBlocked},
+           {.method = Method::kPaper, .tau = Tau::kFftLibrary},
+           {.method = Method::kPaper, .tau = Tau::kFftFused},
+           flat}) {
+    // With little shared memory transforms have scratch in device memory.
+    for (const size_t shared_bytes : {2400, 160 << 10}) {
+      const auto device = MakeEmulatedDevice(
+          {.shared_bytes = shared_bytes, .l2_bytes = 64 << 10});
+      const auto bank = conv::FilterBank::Create(problem).value();
+      const conv::Plan plan = Make(problem, options);
+      const conv::MemoryEstimate foretold =
+          PreparedTiles::BytesFor(*device, plan).value();
+      ForgetEmulatedPeak(*device);
+      const auto prepared = PreparedTiles::Create(device, plan, *bank).value();
+      // Every byte of what stays and of the most that was there meanwhile.
+      EXPECT_EQ(TakenBytes(*device), foretold.taps + foretold.spectra)
+          << plan.Print();
+      EXPECT_EQ(EmulatedPeakBytes(*device),
+                foretold.taps + foretold.spectra + foretold.making)
+          << plan.Print();
+      const auto queue = device->NewQueue(false).value();
+      const auto tiles = Tiles::Create(prepared, *queue).value();
+      EXPECT_EQ(TakenBytes(*device), foretold.Total()) << plan.Print();
+    }
   }
 }
 

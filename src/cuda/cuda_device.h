@@ -1,0 +1,296 @@
+// Devices and queues of the CUDA runtime: what stands behind device.h in builds
+// with CUDA, and for the files of that build alone. All of the runtime's errors
+// become sentences in Explain.
+#pragma once
+
+#include <cuda_runtime_api.h>
+#include <fmt/format.h>
+
+#include <memory>
+#include <mutex>
+#include <string>
+#include <utility>
+
+#include "cuda/cuda_kernels.h"
+#include "cuda/cuda_libraries.h"
+#include "cuda/device.h"
+
+namespace lcsm::cuda {
+
+// One sentence for whatever a call said.
+Status Explain(cudaError_t error, const std::string& who, const char* doing);
+
+class CudaDevice final : public Device {
+ public:
+  static StatusOr<std::shared_ptr<Device>> Open(int index);
+  ~CudaDevice() override {
+    Use();
+    if (copies_ != nullptr) (void)cudaStreamDestroy(copies_);
+  }
+
+  const DeviceInfo& info() const override { return info_; }
+  StatusOr<size_t> FreeBytes() override {
+    Use();
+    size_t left = 0, all = 0;
+    LCSM_RETURN_IF_ERROR(
+        Check(cudaMemGetInfo(&left, &all), "asked for its free memory"));
+    return left;
+  }
+  Status status() const override {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return status_;
+  }
+  Status Upload(void* to, const void* from, size_t bytes) override {
+    return CopyAndWait(to, from, bytes, cudaMemcpyHostToDevice);
+  }
+  Status Download(void* to, const void* from, size_t bytes) override {
+    return CopyAndWait(to, from, bytes, cudaMemcpyDeviceToHost);
+  }
+  StatusOr<std::unique_ptr<Queue>> NewQueue(bool background) override;
+  StatusOr<std::unique_ptr<BatchedFft>> NewBatchedFft(size_t length,
+                                                      size_t batch) override;
+  StatusOr<std::unique_ptr<DepthwiseConvolution>> NewDepthwise(
+      size_t channels, size_t length) override;
+  // What cuBLAS's manual recommends.
+  size_t GemmWorkBytes() const override {
+    return size_t{info_.major >= 9 ? 32u : 4u} << 20;
+  }
+
+  // The runtime's device is a thread's own.
+  void Use() const { (void)cudaSetDevice(index_); }
+  Status Explained(cudaError_t error, const char* doing) const {
+    return Explain(error, fmt::format("{} ({})", info_.label, info_.name),
+                   doing);
+  }
+  // Remembers the first error.
+  Status Check(cudaError_t error, const char* doing) {
+    if (error == cudaSuccess) return OkStatus();
+    return Record(Explained(error, doing));
+  }
+  Status Record(Status status) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (status_.ok()) status_ = status;
+    return status;
+  }
+
+ private:
+  explicit CudaDevice(int index) : index_(index) {}
+
+  Status CopyAndWait(void* to, const void* from, size_t bytes,
+                     cudaMemcpyKind kind) {
+    if (bytes == 0) return status();
+    Use();
+    const std::lock_guard<std::mutex> lock(copy_mutex_);
+    LCSM_RETURN_IF_ERROR(
+        Check(cudaMemcpyAsync(to, from, bytes, kind, copies_), "copying"));
+    return Check(cudaStreamSynchronize(copies_), "copying");
+  }
+  void* DoAllocate(size_t bytes) noexcept override {
+    Use();
+    void* data = nullptr;
+    if (cudaMalloc(&data, bytes) == cudaSuccess) return data;
+    (void)cudaGetLastError();  // Not an error of anything that runs.
+    return nullptr;
+  }
+  void DoFree(void* data) noexcept override {
+    Use();
+    (void)cudaFree(data);
+  }
+  void* DoAllocateHost(size_t bytes) noexcept override {
+    Use();
+    void* data = nullptr;
+    if (cudaMallocHost(&data, bytes) == cudaSuccess) return data;
+    (void)cudaGetLastError();
+    return nullptr;
+  }
+  void DoFreeHost(void* data) noexcept override {
+    Use();
+    (void)cudaFreeHost(data);
+  }
+  Status DoClear(void* data, size_t bytes) override {
+    if (bytes == 0) return status();
+    Use();
+    const std::lock_guard<std::mutex> lock(copy_mutex_);
+    LCSM_RETURN_IF_ERROR(
+        Check(cudaMemsetAsync(data, 0, bytes, copies_), "clearing memory"));
+    return Check(cudaStreamSynchronize(copies_), "clearing memory");
+  }
+
+  const int index_;
+  DeviceInfo info_;
+  cudaStream_t copies_ = nullptr;
+  std::mutex copy_mutex_;
+  mutable std::mutex mutex_;
+  Status status_;
+};
+
+class CudaGraph final : public Graph {
+ public:
+  CudaGraph(std::shared_ptr<CudaDevice> device, cudaGraphExec_t exec)
+      : device_(std::move(device)), exec_(exec) {}
+  ~CudaGraph() override {
+    device_->Use();
+    (void)cudaGraphExecDestroy(exec_);
+  }
+  cudaGraphExec_t exec() const { return exec_; }
+
+ private:
+  const std::shared_ptr<CudaDevice> device_;
+  const cudaGraphExec_t exec_;
+};
+
+class CudaQueue final : public Queue {
+ public:
+  explicit CudaQueue(std::shared_ptr<CudaDevice> device)
+      : device_(std::move(device)) {}
+  ~CudaQueue() override {
+    device_->Use();
+    if (stream_ != nullptr) (void)cudaStreamSynchronize(stream_);
+    if (cublas_ != nullptr) (void)functions_->destroy(cublas_);
+    if (here_ != nullptr) (void)cudaEventDestroy(here_);
+    if (mark_ != nullptr) (void)cudaEventDestroy(mark_);
+    if (stream_ != nullptr) (void)cudaStreamDestroy(stream_);
+  }
+
+  Status Make(bool background) {
+    device_->Use();
+    // Not recorded: what cannot be made takes nothing from what runs.
+    const auto made = [this](cudaError_t error) {
+      return device_->Explained(error, "a queue was made");
+    };
+    int least = 0, greatest = 0;
+    LCSM_RETURN_IF_ERROR(
+        made(cudaDeviceGetStreamPriorityRange(&least, &greatest)));
+    LCSM_RETURN_IF_ERROR(made(cudaStreamCreateWithPriority(
+        &stream_, cudaStreamNonBlocking, background ? least : greatest)));
+    LCSM_RETURN_IF_ERROR(
+        made(cudaEventCreateWithFlags(&here_, cudaEventDisableTiming)));
+    return made(cudaEventCreateWithFlags(&mark_, cudaEventDisableTiming));
+  }
+  cudaStream_t stream() const { return stream_; }
+
+  void CopyIn(void* to, const void* from, size_t bytes) noexcept override {
+    CopyKind(to, from, bytes, cudaMemcpyHostToDevice);
+  }
+  void CopyOut(void* to, const void* from, size_t bytes) noexcept override {
+    CopyKind(to, from, bytes, cudaMemcpyDeviceToHost);
+  }
+  void Copy(void* to, const void* from, size_t bytes) noexcept override {
+    CopyKind(to, from, bytes, cudaMemcpyDeviceToDevice);
+  }
+  void Clear(void* at, size_t bytes) noexcept override {
+    device_->Use();
+    if (bytes != 0) (void)Check(cudaMemsetAsync(at, 0, bytes, stream_));
+  }
+  Status PrepareGemm() override;
+  void Gemm(const GemmWork& work) noexcept override;
+  // What a launch met: the device's, or the end of the capture under way.
+  void Record(Status status) {
+    if (!capturing_) {
+      (void)device_->Record(std::move(status));
+    } else if (captured_.ok()) {
+      captured_ = std::move(status);
+    }
+  }
+  void RecordLibrary(const char* library, int code);
+  void WaitFor(Queue& other) noexcept override {
+    auto& from = static_cast<CudaQueue&>(other);
+    device_->Use();
+    (void)Check(cudaEventRecord(from.here_, from.stream_));
+    (void)Check(cudaStreamWaitEvent(stream_, from.here_, 0));
+  }
+  Status BeginCapture() override {
+    device_->Use();
+    // Other threads may go on allocating meanwhile.
+    const cudaError_t error =
+        cudaStreamBeginCapture(stream_, cudaStreamCaptureModeThreadLocal);
+    if (error != cudaSuccess) return NotCaptured(error);
+    capturing_ = true;
+    return OkStatus();
+  }
+  StatusOr<std::unique_ptr<Graph>> EndCapture() override {
+    device_->Use();
+    capturing_ = false;
+    const Status met = std::exchange(captured_, OkStatus());
+    cudaGraph_t graph = nullptr;
+    cudaGraphExec_t exec = nullptr;
+    cudaError_t error = cudaStreamEndCapture(stream_, &graph);
+    if (error == cudaSuccess && met.ok()) {
+      error = cudaGraphInstantiate(&exec, graph, 0);
+    }
+    if (graph != nullptr) (void)cudaGraphDestroy(graph);
+    if (error != cudaSuccess) return NotCaptured(error);
+    LCSM_RETURN_IF_ERROR(met);
+    return std::unique_ptr<Graph>(std::make_unique<CudaGraph>(device_, exec));
+  }
+  void Replay(const Graph& graph) noexcept override {
+    device_->Use();
+    (void)Check(
+        cudaGraphLaunch(static_cast<const CudaGraph&>(graph).exec(), stream_));
+  }
+  Status Wait() noexcept override {
+    device_->Use();
+    LCSM_RETURN_IF_ERROR(Check(cudaStreamSynchronize(stream_)));
+    return device_->status();
+  }
+  void Mark() noexcept override {
+    device_->Use();
+    (void)Check(cudaEventRecord(mark_, stream_));
+  }
+  Status WaitForMark() noexcept override {
+    device_->Use();
+    LCSM_RETURN_IF_ERROR(Check(cudaEventSynchronize(mark_)));
+    return device_->status();
+  }
+
+ protected:
+  void LaunchBytes(size_t kernel, int threads, uint64_t blocks,
+                   size_t shared_bytes, const void* args,
+                   size_t) noexcept override {
+    device_->Use();
+    if (blocks > kMostBlocks) {
+      // As 32 bits these would be fewer.
+      (void)Check(cudaErrorInvalidConfiguration);
+      return;
+    }
+    void* pointers[] = {const_cast<void*>(args)};
+    (void)Check(cudaLaunchKernel(
+        KernelFunction(kernel), dim3(static_cast<unsigned>(blocks)),
+        dim3(static_cast<unsigned>(threads)), pointers, shared_bytes, stream_));
+  }
+
+ private:
+  Status Check(cudaError_t error) {
+    if (error == cudaSuccess) return OkStatus();
+    const Status status = device_->Explained(error, "it ran our launches");
+    Record(status);
+    return status;
+  }
+  // Nothing is lost by a capture that fails, unless something was before: then
+  // whatever is asked next says so.
+  Status NotCaptured(cudaError_t error) {
+    (void)cudaGetLastError();
+    LCSM_RETURN_IF_ERROR(Check(cudaStreamSynchronize(stream_)));
+    return Unsupported(fmt::format("{} did not capture launches: {}",
+                                   device_->info().label,
+                                   cudaGetErrorString(error)));
+  }
+  void CopyKind(void* to, const void* from, size_t bytes,
+                cudaMemcpyKind kind) noexcept {
+    device_->Use();
+    if (bytes != 0) {
+      (void)Check(cudaMemcpyAsync(to, from, bytes, kind, stream_));
+    }
+  }
+
+  const std::shared_ptr<CudaDevice> device_;
+  cudaStream_t stream_ = nullptr;
+  cudaEvent_t here_ = nullptr, mark_ = nullptr;
+  const CublasFunctions* functions_ = nullptr;
+  cublasHandle_t cublas_ = nullptr;
+  Memory gemm_work_;
+  bool capturing_ = false;
+  Status captured_;  // What captured launches met.
+};
+
+}  // namespace lcsm::cuda

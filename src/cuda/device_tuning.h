@@ -1,0 +1,79 @@
+// Measured tile costs of devices, kept between runs: conv/tuning.h for GPUs.
+//
+// One small text file for each name of a device, beside the CPU's. It names the
+// device, its size, driver, runtime and the version of this program; what comes
+// of another, and what is damaged, is not used but measured again. It holds a
+// table for each number of filters and rows, since a launch is paid once for
+// all of them. Safe to delete.
+#pragma once
+
+#include <cstddef>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <utility>
+
+#include "conv/problem.h"
+#include "conv/tile_costs.h"
+#include "cuda/device.h"
+#include "cuda/measure.h"
+#include "lcsm/status.h"
+
+namespace lcsm::cuda {
+
+// The tables of one device. A value.
+class DeviceTuning {
+ public:
+  // Empty if there is none.
+  conv::TileCosts For(const conv::Problem& problem) const;
+  void Set(const conv::Problem& problem, conv::TileCosts costs);
+
+  // Errors: missing (kNotFound), unreadable, of another device, driver or
+  // version, damaged. The sentence says which.
+  static StatusOr<DeviceTuning> Load(const std::filesystem::path& path,
+                                     const DeviceInfo& info);
+  // Makes the folders that are missing. The file appears whole or not at all.
+  Status Save(const std::filesystem::path& path, const DeviceInfo& info) const;
+
+  // What Load and Save do, as text. `name` is what errors call it.
+  static StatusOr<DeviceTuning> Parse(const std::string& text,
+                                      const std::string& name,
+                                      const DeviceInfo& info);
+  std::string Print(const DeviceInfo& info) const;
+
+ private:
+  // By filters and rows.
+  std::map<std::pair<size_t, size_t>, conv::TileCosts> tables_;
+};
+
+// Beside conv::DefaultTuningPath; empty where that is.
+std::filesystem::path DefaultTuningPath(const DeviceInfo& info);
+
+// A device's costs as its models ask for them: from the file, or measured when
+// first wanted and then kept there. Thread safe; one thread measures at a time,
+// since two would measure each other.
+class DeviceCosts {
+ public:
+  // `file` may be empty: nothing is kept beyond this object.
+  DeviceCosts(std::shared_ptr<Device> device, std::filesystem::path file,
+              const MeasureLimits& limits = {});
+
+  // What is known of such a problem, after measuring what lacks if `measure`;
+  // nothing if that fails. Errors are not handed on: the device's own stays in
+  // its status, any other costs no more than an estimate would.
+  conv::TileCosts For(const conv::Problem& problem, TilesFor use, bool measure);
+
+ private:
+  void Read();
+
+  const std::shared_ptr<Device> device_;
+  const std::filesystem::path file_;
+  const MeasureLimits limits_;
+  std::mutex mutex_;
+  DeviceTuning tuning_;
+  bool read_ = false;
+};
+
+}  // namespace lcsm::cuda
