@@ -73,6 +73,20 @@ StatusOr<double> KnownSeconds(const Model& model, const PrepareOptions& prepare,
   return best / static_cast<double>(tokens.size());
 }
 
+// Seconds of a position's long convolutions, as measurements foretell them; 0:
+// there are none.
+double MixerSeconds(const ModelMemory& memory, const PrepareOptions& prepare) {
+  if (!memory.device.empty()) return 1e-9 * memory.mixers_ns;
+  const conv::TileCosts* const costs =
+      prepare.plan.tuning != nullptr
+          ? prepare.plan.tuning->For(memory.plan.problem)
+          : nullptr;
+  if (costs == nullptr) return 0;
+  // Measured on one thread; tiles are shared out among all.
+  return 1e-9 * conv::PlanNs(memory.plan, *costs) /
+         static_cast<double>(prepare.plan.threads);
+}
+
 std::string Duration(double seconds) {
   if (seconds < 1) return fmt::format("{:.0f} ms", 1e3 * seconds);
   if (seconds < 120) return fmt::format("{:.1f} s", seconds);
@@ -87,7 +101,7 @@ StatusOr<std::string> DryRun(const Model& model, const PrepareOptions& prepare,
                         model.EstimateMemory(prepare, prepare.plan.threads));
   std::string text = Table(
       fmt::format("memory of {} on {}", Count(prepare.horizon, "position"),
-                  Count(prepare.plan.threads, "thread")),
+                  WhereText(memory, prepare.plan.threads)),
       MemoryRows(memory));
   // Of a stack all of its mixers have something to say.
   text += memory.schedule.empty()
@@ -112,20 +126,16 @@ StatusOr<std::string> DryRun(const Model& model, const PrepareOptions& prepare,
                         Duration(seconds * static_cast<double>(known * times)),
                         Count(known, "known token"));
   }
-  const conv::TileCosts* const costs =
-      prepare.plan.tuning != nullptr
-          ? prepare.plan.tuning->For(memory.plan.problem)
-          : nullptr;
-  if (costs == nullptr) {
+  const double mixers = MixerSeconds(memory, prepare);
+  if (mixers == 0) {
     text += fmt::format(
-        "time: {} for all but the long convolutions; 'lcsm plan --tune' with "
-        "this model\nmeasures what those take\n",
-        Duration(blocks * positions));
+        "time: {} for all but the long convolutions; {}\n",
+        Duration(blocks * positions),
+        memory.device.empty()
+            ? "'lcsm plan --tune' with this model\nmeasures what those take"
+            : "what those take was not measured there");
     return text;
   }
-  // Measured on one thread; tiles are shared out among all.
-  const double mixers = 1e-9 * conv::PlanNs(memory.plan, *costs) /
-                        static_cast<double>(prepare.plan.threads);
   text += fmt::format(
       "time: about {} ({} long convolutions, {} everything else; filters come "
       "on top)\n",

@@ -97,6 +97,10 @@ Status PrepareToRun(const GenerateArguments& arguments, Setup* setup) {
   setup->pool = std::make_unique<ThreadPool>(arguments.execution.threads);
   LCSM_ASSIGN_OR_RETURN(const PrepareOptions prepare,
                         ToPrepare(arguments, *setup));
+  // Before anything is taken: a device says what it has left now.
+  LCSM_ASSIGN_OR_RETURN(setup->at_once,
+                        SamplesAtOnce(*setup->loaded.model, prepare,
+                                      arguments.num_samples, arguments.batch));
   Progress progress("evaluating filters", arguments.quiet);
   LCSM_ASSIGN_OR_RETURN(setup->prepared,
                         setup->loaded.model->Prepare(prepare, *setup->pool,
@@ -119,9 +123,6 @@ Status PrepareToRun(const GenerateArguments& arguments, Setup* setup) {
   LCSM_ASSIGN_OR_RETURN(setup->generator,
                         Generator::Create(*setup->loaded.model, *setup->state,
                                           setup->tokenizer.get(), options));
-  LCSM_ASSIGN_OR_RETURN(setup->at_once,
-                        SamplesAtOnce(*setup->loaded.model, prepare,
-                                      arguments.num_samples, arguments.batch));
   setup->prepare_seconds = SecondsSince(start);
   return OkStatus();
 }

@@ -106,8 +106,11 @@ std::string ToText(const Report& report) {
   if (report.with_memory) {
     text += "\n" + Table(fmt::format("memory of one sequence of {} on {}",
                                      Count(report.length, "position"),
-                                     Count(report.threads, "thread")),
+                                     WhereText(report.memory, report.threads)),
                          MemoryRows(report.memory));
+    if (!report.memory.device.empty()) {
+      text += fmt::format("\nplan: {}\n", report.memory.plan.Print());
+    }
   }
   return text;
 }
@@ -152,6 +155,13 @@ std::string ToJson(const Report& report) {
         {"activations", report.memory.activations},
         {"total", report.memory.Total()},
     };
+    if (!report.memory.device.empty()) {
+      json["device"] = report.memory.device;
+      json["plan"] = report.memory.plan.Print();
+      json["memory_bytes"]["device_free"] = report.memory.device_free;
+      json["memory_bytes"]["host"] = report.memory.host;
+      json["not_counted"] = report.memory.uncounted;
+    }
   }
   // Names come from files: whatever is not UTF-8 is replaced, never thrown at.
   return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
@@ -172,6 +182,7 @@ void AddInspect(App& root, Commands& commands) {
   App app = root.add_subcommand(
       "inspect", "Show what a model is and the memory it will need");
   AddModelOption(*app, options->model);
+  AddDeviceOption(*app, options->model);
   app->add_option("--length", options->length,
                   "Foretell the memory of a sequence of this many positions")
       ->type_name("L")

@@ -26,7 +26,15 @@ Rows MemoryRows(const ModelMemory& memory) {
   add("activations", memory.activations);
   if (memory.prefill != 0) add("known tokens", memory.prefill);
   add("at most at a time", memory.Total());
+  if (memory.device.empty()) return rows;
+  add("left there, beside the weights", memory.device_free);
+  add("on the host, while preparing", memory.host);
+  rows.emplace_back("not counted", memory.uncounted);
   return rows;
+}
+
+std::string WhereText(const ModelMemory& memory, size_t threads) {
+  return memory.device.empty() ? Count(threads, "thread") : memory.device;
 }
 
 std::string Table(const std::string& title, const Rows& rows) {

@@ -13,6 +13,8 @@ namespace lcsm::cli {
 using Rows = std::vector<std::pair<std::string, std::string>>;
 
 Rows MemoryRows(const ModelMemory& memory);
+// "cuda:0 (its name)", or the threads of the CPU.
+std::string WhereText(const ModelMemory& memory, size_t threads);
 std::string Table(const std::string& title, const Rows& rows);
 
 }  // namespace lcsm::cli

@@ -131,6 +131,13 @@ void AddExecutionOptions(App& app, ExecutionOptions& options) {
                  "Exactly the levels in this file, see 'lcsm plan --save'")
       ->type_name("FILE")
       ->group(group);
+  app.add_option("--costs", options.costs,
+                 "What plans go by: tiles as measured (on a GPU now, where it "
+                 "lacks), or estimates")
+      ->type_name("NAME")
+      ->check(OneOf({"measured", "estimated"}))
+      ->capture_default_str()
+      ->group(group);
   app.add_option("--memory-limit", options.memory_limit,
                  "Bytes (or 500M, 20GiB) that the run may take; one that "
                  "cannot is refused before it starts")
@@ -203,6 +210,8 @@ StatusOr<PrepareOptions> ToPrepareOptions(const ExecutionOptions& options,
                           "plan --save' writes");
     }
   }
+  if (options.costs == "estimated") return prepare;
+  prepare.measure = true;
   const std::filesystem::path path = conv::DefaultTuningPath();
   if (plan.method == conv::Method::kPlanned && !path.empty()) {
     auto tuning = conv::Tuning::Load(path);

@@ -30,13 +30,15 @@ void AddRequiredModel(App& app, ModelOption& option,
 // --quiet, of commands that say something when they are done.
 Option AddQuietOption(App& app, bool& quiet);
 
-// --method, --tau, --schedule, --latency, --plan, --memory-limit, --threads.
+// --method, --tau, --schedule, --latency, --plan, --costs, --memory-limit,
+// --threads.
 struct ExecutionOptions {
   std::string method = "planned";
   std::string tau;  // Empty: as the method likes.
   std::string schedule = "across-layers";
   std::string latency = "best";
   std::string plan_file;
+  std::string costs = "measured";
   size_t memory_limit = 0;  // Of the whole run, in bytes. 0: none.
   size_t threads = 0;       // 0: one for each processor.
 };

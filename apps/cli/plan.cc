@@ -335,6 +335,10 @@ std::string CheckOptions(const Options& options) {
       (options.mixers != 1 || options.batch != 1 || options.taps != 0)) {
     return "--mixers, --batch and --taps go with --channels";
   }
+  if (options.tune && options.execution.costs == "estimated") {
+    return "--tune measures costs for plans, and --costs estimated says that "
+           "they do not go by them; give one or the other";
+  }
   const std::string& method = options.execution.method;
   if (options.save_file.empty()) return CheckExecution(options.execution);
   if (method == "lazy" || method == "eager") {

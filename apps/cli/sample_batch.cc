@@ -19,12 +19,22 @@ StatusOr<size_t> SamplesAtOnce(const Model& model,
                                size_t most) {
   most = std::min(wanted, most);
   if (most == 1) return 1;
-  LCSM_ASSIGN_OR_RETURN(const ModelMemory memory,
-                        model.EstimateMemory(prepare, prepare.plan.threads));
+  auto estimate = model.EstimateMemory(prepare, prepare.plan.threads);
+  // A device that has no room for a second such state may have had it for the
+  // first; if not, whoever prepares the model says so.
+  if (estimate.status().code() == StatusCode::kResourceExhausted) return 1;
+  LCSM_ASSIGN_OR_RETURN(const ModelMemory memory, std::move(estimate));
   const size_t row = SampleBytes(memory);
   const size_t limit = prepare.memory_limit;
-  const size_t room =
+  size_t room =
       limit != 0 ? limit - std::min(limit, memory.Total()) : kBytesUnasked;
+  if (!memory.device.empty()) {
+    // All that the run leaves of the device, and no more than that.
+    const size_t taken = memory.Total() - memory.weights;
+    const size_t left =
+        memory.device_free - std::min(memory.device_free, taken);
+    room = limit != 0 ? std::min(room, left) : left;
+  }
   return std::clamp<size_t>(room / std::max<size_t>(row, 1), 1, most);
 }
 

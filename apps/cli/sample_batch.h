@@ -26,7 +26,8 @@ size_t SampleBytes(const ModelMemory& memory);
 
 // How many of `wanted` samples may be generated at a time: at most `most`, and
 // no more than fit into what the memory limit leaves or, without one, into a
-// GiB. One means one after another, in one state. Errors: the model's.
+// GiB (on a device: into what it has left). One means one after another, in one
+// state. Errors: the model's.
 StatusOr<size_t> SamplesAtOnce(const Model& model,
                                const PrepareOptions& prepare, size_t wanted,
                                size_t most);

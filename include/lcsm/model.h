@@ -34,7 +34,8 @@ class Model {
   StatusOr<std::string> Decode(std::span<const int32_t> ids) const;
 
   // Bytes a session of `options` needs beside nothing else: weights, filters,
-  // their transforms, histories and activations.
+  // their transforms, histories and activations; of a GPU's memory where the
+  // model runs on one (which may then measure, as making the session would).
   StatusOr<size_t> EstimateMemoryBytes(const SessionOptions& options) const;
 
  private:

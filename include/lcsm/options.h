@@ -62,6 +62,10 @@ struct ExecutionOptions {
   Method method = Method::kPlanned;
   Tau tau = Tau::kHybrid;
   Schedule schedule = Schedule::kAcrossLayers;
+  // On a GPU, with kPlanned or with kPaper and kHybrid: measure there what
+  // tiles cost, for some seconds the first time, and keep that in the user's
+  // cache folder. Else the plan goes by an estimate, the same on every run.
+  bool measure = true;
 };
 
 struct SessionOptions {

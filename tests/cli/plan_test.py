@@ -45,6 +45,10 @@ class Plan(CliTest):
         self.assertFalse(json.loads(self.ok(*args, env=self.cache).stdout)["tuned"])
         self.assertTrue(json.loads(self.ok(*args, "--tune", env=self.cache).stdout)["tuned"])
         self.assertTrue(json.loads(self.ok(*args, env=self.cache).stdout)["tuned"])
+        estimated = json.loads(self.ok(*args, "--costs", "estimated", env=self.cache).stdout)
+        self.assertFalse(estimated["tuned"])
+        self.fails(2, *args, "--tune", "--costs", "estimated")
+        self.fails(2, *args, "--costs", "guessed")
         file = self.path(os.path.join("cache", "lcsm", "tiles.txt"))
         good = open(file).read()
         for bad in (good[:len(good) // 2], re.sub("cpu .*", "cpu another", good), "", "\0" * 100):

@@ -111,6 +111,8 @@ class Usage(CliTest):
         self.assertEqual(self.ok(*run, "--device", "cpu").stdout, self.ok(*run).stdout)
         # No CUDA in this build, no driver, or fewer than a hundred GPUs.
         self.fails(1, *run, "--device", "cuda:99", says="CUDA")
+        self.fails(1, "inspect", "--model", self.bytes_model, "--length", 100, "--device", "cuda:99", says="CUDA")
+        self.fails(2, "inspect", "--model", self.bytes_model, "--device", "gpu", says="expected cpu, cuda, cuda:N or auto")
         # Families that have no device code say so, or the build does.
         self.fails(1, "generate", "--model", golden("stack-mixed"), "--prompt-tokens", self.write("t", "1"),
                    "--device", "cuda:99", says="CUDA")

@@ -1,7 +1,7 @@
 # bash completion for lcsm
 _lcsm() {
   local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]}
-  local execution="--method --tau --schedule --latency --plan --memory-limit --threads"
+  local execution="--method --tau --schedule --latency --plan --costs --memory-limit --threads"
   COMPREPLY=()
   if [ "$COMP_CWORD" -eq 1 ]; then
     COMPREPLY=($(compgen -W "generate logits score embed inspect convert plan variants classify bench --help --version" -- "$cur"))
@@ -15,6 +15,7 @@ _lcsm() {
     --device) COMPREPLY=($(compgen -W "cpu auto cuda cuda:0" -- "$cur")); return ;;
     --weights) COMPREPLY=($(compgen -W "f32 bf16 int8" -- "$cur")); return ;;
     --schedule) COMPREPLY=($(compgen -W "across-layers per-layer" -- "$cur")); return ;;
+    --costs) COMPREPLY=($(compgen -W "measured estimated" -- "$cur")); return ;;
     --latency) COMPREPLY=($(compgen -W "best flat" -- "$cur")); return ;;
     --format)
       case ${COMP_WORDS[1]} in
@@ -73,7 +74,7 @@ _lcsm() {
           $execution" -- "$cur")) ;;
         *) COMPREPLY=($(compgen -f -- "$cur")) ;;
       esac ;;
-    inspect) COMPREPLY=($(compgen -W "--model --weights --length --json --help $execution" -- "$cur")) ;;
+    inspect) COMPREPLY=($(compgen -W "--model --weights --device --length --json --help $execution" -- "$cur")) ;;
     plan) COMPREPLY=($(compgen -W "--model --channels --length --mixers --batch --taps --tune --measure
       --save --svg --json --quiet --help $execution" -- "$cur")) ;;
     classify)
