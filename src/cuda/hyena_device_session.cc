@@ -51,9 +51,9 @@ Status HyenaDeviceState::Save(io::SectionWriter& writer) const {
   const bool apart = PendingIsApart();
   const HyenaPlace place = {position(), horizon, pending.count, apart};
   LCSM_RETURN_IF_ERROR(place.Save(writer));
-  std::vector<float> tails(tails_.size());
-  LCSM_RETURN_IF_ERROR(
-      device().Download(tails.data(), tails_.data(), tails_.bytes()));
+  std::vector<float> tails(this->tails().size());
+  LCSM_RETURN_IF_ERROR(device().Download(tails.data(), this->tails().data(),
+                                         this->tails().bytes()));
   const size_t floats = TailRows() * Streams();
   for (size_t layer = 0; layer < config().layers; ++layer) {
     LCSM_RETURN_IF_ERROR(writer.PutArray(
@@ -134,15 +134,15 @@ Status HyenaDeviceState::Load(io::SectionReader& reader) {
   LCSM_ASSIGN_OR_RETURN(
       const HyenaPlace place,
       HyenaPlace::Load(reader, shared_.horizon, shared_.steps()));
-  std::vector<float> tails(tails_.size());
+  std::vector<float> tails(this->tails().size());
   const size_t floats = TailRows() * Streams();
   for (size_t layer = 0; layer < config().layers; ++layer) {
     LCSM_RETURN_IF_ERROR(reader.GetArray(
         "short filter",
         std::span<float>(tails.data() + layer * floats, floats)));
   }
-  LCSM_RETURN_IF_ERROR(
-      device().Upload(tails_.data(), tails.data(), tails_.bytes()));
+  LCSM_RETURN_IF_ERROR(device().Upload(this->tails().data(), tails.data(),
+                                       this->tails().bytes()));
   if (place.apart) {
     const size_t stride = (place.pending | 1) * kLanes;
     LCSM_ASSIGN_OR_RETURN(

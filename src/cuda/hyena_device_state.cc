@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "cuda/hyena_device_prefill.h"
+#include "cuda/hyena_device_rows.h"
 #include "kernels/lanes.h"
 
 namespace lcsm::cuda {
@@ -39,16 +40,8 @@ HyenaDeviceState::~HyenaDeviceState() {
   if (queue_ != nullptr) (void)queue_->Wait();
 }
 
-size_t HyenaDeviceState::TailRows(const HyenaConfig& config) {
-  return std::max<size_t>(config.fir_taps, 2) - 1;
-}
-
 size_t HyenaDeviceState::BytesFor(const HyenaConfig& config, bool steps) {
-  const size_t streams = (config.order + 1) * config.width;
-  size_t bytes = (2 * config.width + config.inner + config.padded_vocab +
-                  config.layers * TailRows(config) * streams) *
-                     sizeof(float) +
-                 sizeof(int32_t);
+  size_t bytes = HyenaDeviceStep::BytesFor(config, 1);
   if (steps && MaySample(config)) {
     bytes +=
         (kSampleGroup + config.vocab) * sizeof(int32_t) + sizeof(SampleOptions);
@@ -63,118 +56,22 @@ size_t HyenaDeviceState::Histories() const {
 Status HyenaDeviceState::Allocate() {
   const HyenaConfig& c = config();
   LCSM_ASSIGN_OR_RETURN(queue_, device().NewQueue(false));
-  const auto allocate = [this](size_t floats, Array<float>* out) -> Status {
-    LCSM_ASSIGN_OR_RETURN(*out,
-                          device().NewZeros<float>(floats, "activations"));
-    return OkStatus();
-  };
-  LCSM_RETURN_IF_ERROR(allocate(c.width, &x_));
-  LCSM_RETURN_IF_ERROR(allocate(c.width, &u_));
-  LCSM_RETURN_IF_ERROR(allocate(c.inner, &hidden_));
-  LCSM_RETURN_IF_ERROR(allocate(c.padded_vocab, &logits_));
-  LCSM_RETURN_IF_ERROR(allocate(c.layers * TailRows() * Streams(), &tails_));
-  LCSM_ASSIGN_OR_RETURN(token_, device().NewZeros<int32_t>(1, "a token"));
   LCSM_ASSIGN_OR_RETURN(host_,
                         device().AllocateHost(c.padded_vocab * sizeof(float) +
                                               kSampleGroup * sizeof(int32_t)));
   if (shared_.tiles != nullptr) {
     LCSM_ASSIGN_OR_RETURN(tiles_, Tiles::Create(shared_.tiles, *queue_));
   }
-  return OkStatus();
-}
-
-void HyenaDeviceState::EnqueueLinear(const DeviceLinear& linear,
-                                     LinearWork work) noexcept {
-  work.weight = linear.weight();
-  work.bias = linear.bias.data();
-  work.in = static_cast<uint32_t>(linear.in);
-  work.out = static_cast<uint32_t>(linear.out);
-  if (linear.rounded()) {
-    queue_->Launch<LinearKernel<Bfloat16, 1>>(work);
-  } else {
-    queue_->Launch<LinearKernel<float, 1>>(work);
-  }
-}
-
-void HyenaDeviceState::EnqueueLayer(size_t index) noexcept {
-  const HyenaConfig& c = config();
-  const DeviceLayer& layer = shared_.weights->layers()[index];
-  LinearWork project;
-  project.x = x_.data();
-  project.norm_weight = layer.norm1.weight.data();
-  project.norm_bias = layer.norm1.bias.data();
-  project.eps = static_cast<float>(c.block_norm_eps);
-  project.y = u_.data();
-  project.then = LinearThen::kMix;
-  project.rounds = static_cast<uint32_t>(c.order + 1);
-  MixWork& mix = project.mix;
-  mix.control = tiles_->control();
-  mix.width = static_cast<uint32_t>(c.width);
-  mix.order = static_cast<uint32_t>(c.order);
-  mix.fir_taps = static_cast<uint32_t>(c.fir_taps);
-  mix.tail_rows = static_cast<uint32_t>(TailRows());
-  mix.fir = layer.fir.data();
-  mix.fir_bias = layer.fir_bias.data();
-  mix.tail = tails_.data() + index * TailRows() * Streams();
-  mix.lines = tiles_->lines();
-  mix.stride = tiles_->stride();
-  mix.head = shared_.tiles->head();
-  mix.first_mixer = index * c.convolutions();
-  mix.groups = GroupsFor(c.width);
-  mix.length = tiles_->length();
-  mix.folds_tiny = tiles_->folds_tiny() ? 1 : 0;
-  EnqueueLinear(layer.in_proj, project);
-
-  LinearWork back;
-  back.x = u_.data();
-  back.y = x_.data();
-  back.then = LinearThen::kAdd;
-  EnqueueLinear(layer.out_proj, back);
-
-  LinearWork up;
-  up.x = x_.data();
-  up.norm_weight = layer.norm2.weight.data();
-  up.norm_bias = layer.norm2.bias.data();
-  up.eps = static_cast<float>(c.block_norm_eps);
-  up.y = hidden_.data();
-  up.then = LinearThen::kGelu;
-  EnqueueLinear(layer.fc1, up);
-
-  LinearWork down;
-  down.x = hidden_.data();
-  down.y = x_.data();
-  down.then = LinearThen::kAdd;
-  EnqueueLinear(layer.fc2, down);
-}
-
-void HyenaDeviceState::EnqueueForward() noexcept {
-  const HyenaConfig& c = config();
-  queue_->Launch<EmbedKernel>({.control = tiles_->control(),
-                               .tokens = token_.data(),
-                               .embedding = shared_.weights->embedding(),
-                               .rows = 1,
-                               .width = c.width,
-                               .x = x_.data()});
-  for (size_t layer = 0; layer < c.layers; ++layer) EnqueueLayer(layer);
-  LinearWork head;
-  head.weight = shared_.weights->head();
-  head.in = static_cast<uint32_t>(c.width);
-  head.out = static_cast<uint32_t>(c.padded_vocab);
-  head.x = x_.data();
-  head.norm_weight = shared_.weights->final_norm().weight.data();
-  head.norm_bias = shared_.weights->final_norm().bias.data();
-  head.eps = static_cast<float>(c.final_norm_eps);
-  head.y = logits_.data();
-  queue_->Launch<LinearKernel<float, 1>>(head);
+  return work_.Allocate(shared_, *queue_, tiles_.get(), 1);
 }
 
 Status HyenaDeviceState::Capture() {
   const auto step = [this] {
     float* const logits = host_.as<float>();
-    queue_->CopyIn(token_.data(), logits + config().padded_vocab,
+    queue_->CopyIn(work_.tokens().data(), logits + config().padded_vocab,
                    sizeof(int32_t));
-    EnqueueForward();
-    queue_->CopyOut(logits, logits_.data(), logits_.bytes());
+    work_.Enqueue();
+    queue_->CopyOut(logits, work_.logits().data(), work_.logits().bytes());
   };
   LCSM_ASSIGN_OR_RETURN(step_, Replayed::Create(*queue_, step));
   return OkStatus();
@@ -205,12 +102,12 @@ Status HyenaDeviceState::CaptureSampling() {
   LCSM_ASSIGN_OR_RETURN(
       ids_, device().NewZeros<int32_t>(config().vocab, "a sampler's ids"));
   const auto step = [this] {
-    EnqueueForward();
+    work_.Enqueue();
     queue_->Launch<SampleKernel>({.control = tiles_->control(),
                                   .options = sample_options_.data(),
                                   .ids = ids_.data(),
-                                  .logits = logits_.data(),
-                                  .token = token_.data(),
+                                  .logits = work_.logits().data(),
+                                  .token = work_.tokens().data(),
                                   .sampled = sampled_.data(),
                                   .ring = kSampleGroup});
   };
@@ -233,7 +130,8 @@ Status HyenaDeviceState::SampleSteps(int32_t first,
       device().Upload(sample_options_.data(), &with_count, sizeof(with_count)));
   LCSM_RETURN_IF_ERROR(
       device().Upload(ids_.data(), ids.data(), ids.size_bytes()));
-  LCSM_RETURN_IF_ERROR(device().Upload(token_.data(), &first, sizeof(first)));
+  LCSM_RETURN_IF_ERROR(
+      device().Upload(work_.tokens().data(), &first, sizeof(first)));
   int32_t* const fetched =
       reinterpret_cast<int32_t*>(host_.as<float>() + config().padded_vocab);
   for (size_t done = 0; done < tokens.size();) {
@@ -270,7 +168,7 @@ void HyenaDeviceState::Reset() noexcept {
   // What goes wrong here is the device's and stands in its status.
   (void)queue_->Wait();
   if (tiles_ != nullptr) (void)tiles_->Reset(0, skip_mixers_);
-  queue_->Clear(tails_.data(), tails_.bytes());
+  queue_->Clear(tails().data(), tails().bytes());
   (void)queue_->Wait();
   times_ = StepTimes();
   origin_ = 0;
@@ -357,7 +255,7 @@ Status HyenaDeviceState::PrefillByLayers(std::span<const int32_t> tokens,
     after = {apart.data(), stride, following};
   }
   LCSM_RETURN_IF_ERROR(prefill_->Run(*queue_, tokens, origin_, following,
-                                     request, tails_.data(), pending_, after));
+                                     request, tails().data(), pending_, after));
   origin_ += tokens.size();
   pending_ = after;
   if (apart.size() != 0 || !PendingIsApart()) apart_ = std::move(apart);
@@ -386,6 +284,19 @@ void HyenaDeviceState::BeginSteps() noexcept {
   horizon_ = origin_ + pending_.count;
 }
 
+StatusOr<std::unique_ptr<BatchState>> HyenaDeviceState::Spread(
+    size_t rows) const {
+  if (tiles_ == nullptr || PendingIsApart() ||
+      !Tiles::MayHaveRows(*shared_.tiles)) {
+    return ModelState::Spread(rows);
+  }
+  LCSM_RETURN_IF_ERROR(queue_->Wait());
+  LCSM_ASSIGN_OR_RETURN(std::unique_ptr<HyenaDeviceRows> batch,
+                        HyenaDeviceRows::Create(shared_, *tiles_, tails(), rows,
+                                                StepRoom(), position()));
+  return std::unique_ptr<BatchState>(std::move(batch));
+}
+
 StatusOr<std::unique_ptr<ModelState>> HyenaDeviceState::Fork() const {
   LCSM_RETURN_IF_ERROR(queue_->Wait());
   LCSM_ASSIGN_OR_RETURN(std::unique_ptr<HyenaDeviceState> fork,
@@ -396,7 +307,7 @@ StatusOr<std::unique_ptr<ModelState>> HyenaDeviceState::Fork() const {
   fork->prefill_ = prefill_;
   fork->skip_mixers_ = skip_mixers_;
   if (tiles_ != nullptr) LCSM_RETURN_IF_ERROR(fork->tiles_->CopyFrom(*tiles_));
-  fork->queue_->Copy(fork->tails_.data(), tails_.data(), tails_.bytes());
+  fork->queue_->Copy(fork->tails().data(), tails().data(), tails().bytes());
   if (PendingIsApart()) {
     LCSM_ASSIGN_OR_RETURN(
         fork->apart_, device().NewArray<float>(

@@ -23,6 +23,7 @@
 
 #include "base/thread_pool.h"
 #include "cuda/hyena_device_model.h"
+#include "cuda/hyena_device_step.h"
 #include "cuda/tiles.h"
 #include "lcsm/status.h"
 #include "runtime/model.h"
@@ -52,6 +53,8 @@ class HyenaDeviceState : public ModelState {
                  const PrefillRequest& request) override;
   void BeginSteps() noexcept override;
   StatusOr<std::unique_ptr<ModelState>> Fork() const override;
+  // Side by side where the plan has no tiles of libraries, else forks in turn.
+  StatusOr<std::unique_ptr<BatchState>> Spread(size_t rows) const override;
   Status Save(io::SectionWriter& writer) const override;
   Status Load(io::SectionReader& reader) override;
   bool SavesForAnyTarget() const override { return true; }
@@ -81,16 +84,12 @@ class HyenaDeviceState : public ModelState {
   static bool MaySample(const HyenaConfig& config) {
     return config.vocab <= SampleKernel::kMaxVocab;
   }
-  static size_t TailRows(const HyenaConfig& config);
-  size_t TailRows() const { return TailRows(config()); }
+  size_t TailRows() const { return HyenaDeviceStep::TailRows(config()); }
   size_t Histories() const;
   Status Allocate();
   Status Capture();
   Status CaptureSampling();
-  // One token through all layers to the logits.
-  void EnqueueForward() noexcept;
-  void EnqueueLayer(size_t layer) noexcept;
-  void EnqueueLinear(const DeviceLinear& linear, LinearWork work) noexcept;
+  const Array<float>& tails() const { return work_.tails(); }
   size_t Stepped() const { return tiles_ == nullptr ? 0 : tiles_->known(); }
   bool PendingIsApart() const {
     return pending_.lines != nullptr && pending_.lines == apart_.data();
@@ -112,11 +111,10 @@ class HyenaDeviceState : public ModelState {
   std::unique_ptr<Queue> queue_;
   std::unique_ptr<Tiles> tiles_;  // Null where no steps are to come.
   Replayed step_, sampling_;
-  Array<int32_t> token_, sampled_, ids_;
+  HyenaDeviceStep work_;
+  Array<int32_t> sampled_, ids_;
   Array<SampleOptions> sample_options_;
-  Array<float> x_, u_, hidden_, logits_;
-  Array<float> tails_;  // [layer][tail_rows][streams]
-  HostMemory host_;     // The logits, then a token, for copies.
+  HostMemory host_;  // The logits, then a token, for copies.
   size_t origin_ = 0, horizon_ = 0;
   DevicePending pending_;
   Array<float> apart_;

@@ -274,12 +274,22 @@ Tiles::~Tiles() {
 }
 
 size_t Tiles::histories() const {
-  return conv::HistoryGroups(prepared_->plan().problem);
+  return rows_ * conv::HistoryGroups(prepared_->plan().problem);
+}
+
+size_t Tiles::Batch() const { return rows_ * prepared_->plan().problem.batch; }
+
+bool Tiles::MayHaveRows(const PreparedTiles& prepared) {
+  const auto& levels = prepared.levels();
+  return std::none_of(levels.begin(), levels.end(), [](const auto& one) {
+    return one.level.tau == Tau::kFftLibrary || one.weights.size() != 0;
+  });
 }
 
 StatusOr<std::unique_ptr<Tiles>> Tiles::Create(
-    std::shared_ptr<const PreparedTiles> prepared, Queue& queue) {
+    std::shared_ptr<const PreparedTiles> prepared, Queue& queue, size_t rows) {
   std::unique_ptr<Tiles> tiles(new Tiles);
+  tiles->rows_ = rows;
   tiles->prepared_ = std::move(prepared);
   tiles->queue_ = &queue;
   tiles->folds_tiny_ = conv::FoldsTiny(tiles->prepared_->plan().levels);
@@ -354,7 +364,7 @@ FftWork Tiles::WorkOf(size_t level) const {
   work.roots = prepared_->roots().Of(one.passes.log_u);
   work.level = one.shape;
   work.histories = histories();
-  work.batch = prepared_->plan().problem.batch;
+  work.batch = Batch();
   work.in = histories_.data();
   work.in_stride = stride_;
   work.out = histories_.data();
@@ -373,7 +383,7 @@ DirectWork Tiles::DirectWorkOf(const LevelShape& shape) const {
   work.lines = histories_.data();
   work.stride = stride_;
   work.histories = histories();
-  work.batch = prepared_->plan().problem.batch;
+  work.batch = Batch();
   work.taps = prepared_->taps();
   work.taps_stride = prepared_->num_taps() * kLanes;
   work.num_taps = prepared_->num_taps();
@@ -505,6 +515,36 @@ Status Tiles::CopyFrom(Tiles& other) {
   return queue_->Wait();
 }
 
+Status Tiles::SpreadFrom(Tiles& other) {
+  for (const Distant& distant : other.distant_) {
+    LCSM_RETURN_IF_ERROR(distant.queue->Wait());
+  }
+  LCSM_RETURN_IF_ERROR(other.queue_->Wait());
+  const size_t count = other.histories();
+  const auto spread = [&](const auto& from, const auto& to) {
+    const size_t floats = from.bytes() / sizeof(float) / count;
+    for (size_t row = 0; row < rows_ && floats != 0; ++row) {
+      MoveLinesKernel::Args args;
+      args.from = reinterpret_cast<const float*>(from.data());
+      args.to = reinterpret_cast<float*>(to.data()) + row * floats;
+      args.from_stride = floats;
+      args.to_stride = rows_ * floats;
+      args.histories = count;
+      args.floats = floats;
+      queue_->Launch<MoveLinesKernel>(args);
+    }
+  };
+  queue_->Copy(control_.data(), other.control_.data(), control_.bytes());
+  spread(other.histories_, histories_);
+  spread(other.recent_, recent_);
+  for (size_t k = 0; k < kept_.size(); ++k) spread(other.kept_[k], kept_[k]);
+  for (size_t k = 0; k < distant_.size(); ++k) {
+    spread(other.distant_[k].outputs, distant_[k].outputs);
+  }
+  known_ = other.known_;
+  return queue_->Wait();
+}
+
 Status Tiles::Reset(size_t origin, bool skip_mixers) {
   for (const Distant& distant : distant_) {
     LCSM_RETURN_IF_ERROR(distant.queue->Wait());
@@ -528,7 +568,7 @@ Status Tiles::Drain(float* to, size_t to_stride) {
   args.drained_stride = to_stride;
   args.first = known_;
   args.head = prepared_->head();
-  args.batch = prepared_->plan().problem.batch;
+  args.batch = Batch();
   args.length = length();
   args.folds_tiny = folds_tiny_ ? 1 : 0;
   // Waited for now and then, so that queues do not grow without bound.

@@ -88,9 +88,16 @@ class PreparedTiles {
 
 class Tiles {
  public:
-  // `queue` is where steps are enqueued; it must outlive this.
+  // `queue` is where steps are enqueued; it must outlive this. `rows`
+  // sequences, each with as many rows as the problem has, go side by side:
+  // [mixer][group][row] are then their histories. Requires MayHaveRows if there
+  // is more than one.
   static StatusOr<std::unique_ptr<Tiles>> Create(
-      std::shared_ptr<const PreparedTiles> prepared, Queue& queue);
+      std::shared_ptr<const PreparedTiles> prepared, Queue& queue,
+      size_t rows = 1);
+  // Libraries' tiles are prepared for as many histories as there are of one
+  // sequence, and promise no bits for more.
+  static bool MayHaveRows(const PreparedTiles& prepared);
   ~Tiles();
 
   // Behind a step's launches, which made one more input known: enqueues what
@@ -114,6 +121,8 @@ class Tiles {
 
   // Takes over another session of the same preparation, waiting for both.
   Status CopyFrom(Tiles& other);
+  // The same for each row of this from one of a single row.
+  Status SpreadFrom(Tiles& other);
   // Forgets everything. `origin` goes into the control.
   Status Reset(size_t origin, bool skip_mixers);
   // What the inputs so far contribute to the positions to come, [history] rows
@@ -131,6 +140,7 @@ class Tiles {
   };
   Status Allocate();
   Status Capture();
+  size_t Batch() const;  // Histories that share a filter.
   void EnqueueLevel(size_t level) noexcept;
   // tiles_library.cc
   Status AllocateForLibraries(size_t times, size_t points);
@@ -143,7 +153,7 @@ class Tiles {
 
   std::shared_ptr<const PreparedTiles> prepared_;
   Queue* queue_ = nullptr;
-  size_t known_ = 0, stride_ = 0;
+  size_t known_ = 0, stride_ = 0, rows_ = 1;
   bool folds_tiny_ = false;
   Array<StepControl> control_;
   Array<float> histories_;

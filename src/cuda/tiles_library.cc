@@ -104,7 +104,7 @@ LibraryWork Tiles::LibraryWorkOf(size_t level) const {
   work.control = control_.data();
   work.level = prepared_->levels()[level].shape;
   work.histories = histories();
-  work.batch = prepared_->plan().problem.batch;
+  work.batch = Batch();
   work.lines = histories_.data();
   work.stride = stride_;
   work.time = time_.data();

@@ -1,0 +1,55 @@
+// One decode step of a Hyena model on a device, for one to eight sequences at
+// the same position: what it works on, and its launches (docs/cuda.md, "A
+// step"). Weights are read once for all rows, and a row's bits do not depend on
+// how many there are.
+//
+// Belongs to whoever owns its queue and tiles, which it must not outlive.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "cuda/device.h"
+#include "cuda/hyena_device_model.h"
+#include "cuda/tiles.h"
+#include "lcsm/status.h"
+
+namespace lcsm::cuda {
+
+class HyenaDeviceStep {
+ public:
+  static constexpr size_t kMostRows = 8;
+  // Rows that a block's shared memory holds, at least 1: a model of which not
+  // even that is so has no weights on a device.
+  static size_t MostRows(const DeviceInfo& info, const HyenaConfig& config);
+  // Rows that short FIRs remember.
+  static size_t TailRows(const HyenaConfig& config);
+  static size_t BytesFor(const HyenaConfig& config, size_t rows);
+
+  // `tiles` may be null: there is then no Enqueue. Error: memory.
+  Status Allocate(const HyenaDeviceShared& shared, Queue& queue, Tiles* tiles,
+                  size_t rows);
+  // One token a row through all layers to the logits. Counts the position.
+  void Enqueue() noexcept;
+
+  size_t rows() const { return rows_; }
+  const Array<int32_t>& tokens() const { return tokens_; }
+  const Array<float>& logits() const { return logits_; }
+  // [layer][row][tail_rows][streams]
+  const Array<float>& tails() const { return tails_; }
+
+ private:
+  void Layer(size_t layer) noexcept;
+  void Linear(const DeviceLinear& linear, LinearWork work) noexcept;
+
+  const HyenaDeviceWeights* weights_ = nullptr;
+  const PreparedTiles* prepared_ = nullptr;
+  Queue* queue_ = nullptr;
+  Tiles* tiles_ = nullptr;
+  size_t rows_ = 1;
+  Array<int32_t> tokens_;
+  Array<float> x_, u_, hidden_, logits_;
+  Array<float> tails_;
+};
+
+}  // namespace lcsm::cuda
