@@ -34,8 +34,19 @@ double Seconds(Clock::time_point since) {
   return std::chrono::duration<double>(Clock::now() - since).count();
 }
 
-float Noise(size_t i) {
-  return static_cast<float>((i * 2654435761u) % 2048) / 1024.0f - 1.0f;
+// Any numbers will do, but not zeros all over. A period that no block size
+// divides, repeated: a quarter of a gigabyte is wanted at a time, and quickly.
+std::vector<float> Noise(size_t count) {
+  constexpr size_t kPeriod = 65537;
+  std::vector<float> values(count);
+  for (size_t i = 0; i < std::min(count, kPeriod); ++i) {
+    values[i] = static_cast<float>((i * 2654435761u) % 2048) / 1024.0f - 1.0f;
+  }
+  for (size_t i = kPeriod; i < count; i += kPeriod) {
+    std::copy_n(values.begin(), std::min(kPeriod, count - i),
+                values.begin() + static_cast<ptrdiff_t>(i));
+  }
+  return values;
 }
 
 // As it will be read back: the first run's plan is that of all later ones.
@@ -153,8 +164,7 @@ StatusOr<TileCost> MeasureDeviceTile(std::shared_ptr<Device> device,
       conv::MakePlan(problem, levels, conv::Schedule::kAcrossLayers));
   LCSM_ASSIGN_OR_RETURN(const std::unique_ptr<conv::FilterBank> bank,
                         conv::FilterBank::Create(problem));
-  std::vector<float> rows(problem.taps * problem.channels);
-  for (size_t i = 0; i < rows.size(); ++i) rows[i] = Noise(i);
+  const std::vector<float> rows = Noise(problem.taps * problem.channels);
   for (size_t m = 0; m < problem.mixers; ++m) {
     bank->SetTaps(m, 0, problem.taps, rows.data());
   }
@@ -165,8 +175,7 @@ StatusOr<TileCost> MeasureDeviceTile(std::shared_ptr<Device> device,
   LCSM_ASSIGN_OR_RETURN(const std::unique_ptr<Tiles> tiles,
                         Tiles::Create(prepared, *queue));
   const size_t histories = tiles->histories();
-  std::vector<float> lines(histories * tiles->stride());
-  for (size_t i = 0; i < lines.size(); ++i) lines[i] = Noise(i);
+  const std::vector<float> lines = Noise(histories * tiles->stride());
   const auto time = [&](size_t terms) -> StatusOr<double> {
     // Fresh lines: sums that pile up would end as infinities.
     LCSM_RETURN_IF_ERROR(device->Upload(tiles->lines(), lines.data(),
