@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <chrono>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "base/byte_text.h"
@@ -73,15 +74,19 @@ StatusOr<double> KnownSeconds(const Model& model, const PrepareOptions& prepare,
   return best / static_cast<double>(tokens.size());
 }
 
-// Seconds of a position's long convolutions, as measurements foretell them; 0:
-// there are none.
-double MixerSeconds(const ModelMemory& memory, const PrepareOptions& prepare) {
-  if (!memory.device.empty()) return 1e-9 * memory.mixers_ns;
+// Seconds of a position's long convolutions, as measurements foretell them, if
+// there are any.
+std::optional<double> MixerSeconds(const ModelMemory& memory,
+                                   const PrepareOptions& prepare) {
+  if (!memory.device.empty()) {
+    if (memory.mixers_ns == 0) return std::nullopt;
+    return 1e-9 * memory.mixers_ns;
+  }
   const conv::TileCosts* const costs =
       prepare.plan.tuning != nullptr
           ? prepare.plan.tuning->For(memory.plan.problem)
           : nullptr;
-  if (costs == nullptr) return 0;
+  if (costs == nullptr) return std::nullopt;
   // Measured on one thread; tiles are shared out among all.
   return 1e-9 * conv::PlanNs(memory.plan, *costs) /
          static_cast<double>(prepare.plan.threads);
@@ -126,8 +131,8 @@ StatusOr<std::string> DryRun(const Model& model, const PrepareOptions& prepare,
                         Duration(seconds * static_cast<double>(known * times)),
                         Count(known, "known token"));
   }
-  const double mixers = MixerSeconds(memory, prepare);
-  if (mixers == 0) {
+  const std::optional<double> mixers = MixerSeconds(memory, prepare);
+  if (!mixers) {
     text += fmt::format(
         "time: {} for all but the long convolutions; {}\n",
         Duration(blocks * positions),
@@ -139,7 +144,7 @@ StatusOr<std::string> DryRun(const Model& model, const PrepareOptions& prepare,
   text += fmt::format(
       "time: about {} ({} long convolutions, {} everything else; filters come "
       "on top)\n",
-      Duration((blocks + mixers) * positions), Duration(mixers * positions),
+      Duration((blocks + *mixers) * positions), Duration(*mixers * positions),
       Duration(blocks * positions));
   return text;
 }
