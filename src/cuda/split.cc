@@ -21,18 +21,22 @@ StatusOr<Split> MakeSplit(const SplitProblem& problem, size_t ranks) {
   while (ranks % split.parts != 0) --split.parts;
   split.ranks_in_part = ranks / split.parts;
   const size_t groups = GroupsFor(problem.channels);
-  if (split.ranks_in_part > groups || split.ranks_in_part > problem.inner) {
+  const size_t inner_groups = GroupsFor(problem.inner);
+  if (split.ranks_in_part > std::min(groups, inner_groups)) {
+    const bool inner = inner_groups < groups;
     return InvalidInput(fmt::format(
-        "{} devices for each {} of {} rows are more than the {} groups of {} "
-        "channels that they could share",
-        split.ranks_in_part, problem.rows / split.parts, problem.rows, groups,
-        kLanes));
+        "{} devices are more than the {} groups of {} channels that {} of {} "
+        "can be shared out in",
+        split.ranks_in_part, inner ? inner_groups : groups, kLanes,
+        inner ? "an MLP" : "a width",
+        inner ? problem.inner : problem.channels));
   }
   const auto bound = [](size_t n, size_t k, size_t of) { return n * k / of; };
   for (size_t rank = 0; rank < ranks; ++rank) {
     const size_t k = rank % split.ranks_in_part, of = split.ranks_in_part;
     Share share;
     share.part = rank / of;
+    share.leads = k == 0;
     share.first_row = bound(problem.rows, share.part, split.parts);
     share.rows =
         bound(problem.rows, share.part + 1, split.parts) - share.first_row;
@@ -40,13 +44,15 @@ StatusOr<Split> MakeSplit(const SplitProblem& problem, size_t ranks) {
     share.channels =
         std::min(problem.channels, bound(groups, k + 1, of) * kLanes) -
         share.first_channel;
-    share.first_inner = bound(problem.inner, k, of);
-    share.inner = bound(problem.inner, k + 1, of) - share.first_inner;
+    share.first_inner = bound(inner_groups, k, of) * kLanes;
+    share.inner =
+        std::min(problem.inner, bound(inner_groups, k + 1, of) * kLanes) -
+        share.first_inner;
     split.shares.push_back(share);
     split.floats_a_sum =
         std::max(split.floats_a_sum, share.rows * problem.channels);
   }
-  split.sums = split.ranks_in_part == 1 ? 0 : 2 * problem.layers;
+  split.sums = split.ranks_in_part == 1 ? 0 : 2 * problem.layers + 1;
   if (split.sums == 0) split.floats_a_sum = 0;
   return split;
 }

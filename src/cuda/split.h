@@ -33,10 +33,11 @@ struct SplitProblem {
 };
 
 struct Share {
-  size_t part = 0;  // Ranks of one part sum with each other.
+  size_t part = 0;    // Ranks of one part sum with each other.
+  bool leads = true;  // The part's first: has embedding, head and sampler.
   size_t first_row = 0, rows = 0;
   size_t first_channel = 0, channels = 0;  // Whole groups but for the last.
-  size_t first_inner = 0, inner = 0;
+  size_t first_inner = 0, inner = 0;       // Likewise.
 };
 
 struct Split {
@@ -50,7 +51,7 @@ struct Split {
 
 // Rows are split before channels, since that costs nothing: into the most parts
 // that divide the ranks and are no more than the rows. Errors: no ranks; more
-// ranks in a part than groups of channels.
+// ranks in a part than groups of channels, or of those of the MLP.
 StatusOr<Split> MakeSplit(const SplitProblem& problem, size_t ranks);
 
 }  // namespace lcsm::cuda

@@ -27,6 +27,9 @@ TEST(SplitTest, EveryRowAndChannelHasOneOwner) {
         for (size_t rank = 0; rank < ranks; ++rank) {
           const Share& s = split->shares[rank];
           EXPECT_EQ(s.part, rank / split->ranks_in_part);
+          EXPECT_EQ(s.leads, rank % split->ranks_in_part == 0);
+          EXPECT_EQ(s.first_inner % kLanes, 0u);
+          EXPECT_GT(s.inner, 0u);
           EXPECT_EQ(s.first_channel % kLanes, 0u);
           EXPECT_GT(s.rows, 0u);
           EXPECT_GT(s.channels, 0u);
@@ -52,7 +55,7 @@ TEST(SplitTest, RowsComeBeforeChannelsAndExchangeNothing) {
   EXPECT_EQ(rows.sums, 0u);
   const Split channels = MakeSplit({1, 256, 1024, 8}, 4).value();
   EXPECT_EQ(channels.parts, 1u);
-  EXPECT_EQ(channels.sums, 16u);  // Two a layer.
+  EXPECT_EQ(channels.sums, 17u);  // Two a layer, and the embedded token.
   EXPECT_EQ(channels.floats_a_sum, 256u);
   const Split both = MakeSplit({2, 256, 1024, 8}, 4).value();
   EXPECT_EQ(both.parts, 2u);
@@ -63,8 +66,14 @@ TEST(SplitTest, RowsComeBeforeChannelsAndExchangeNothing) {
 TEST(SplitTest, MoreDevicesThanGroupsAreRefused) {
   const auto split = MakeSplit({1, 40, 160, 2}, 4);
   ASSERT_FALSE(split.ok());
-  EXPECT_NE(split.status().message().find("3 groups"), std::string::npos)
-      << split.status().message();
+  EXPECT_EQ(split.status().message(),
+            "4 devices are more than the 3 groups of 16 channels that a width "
+            "of 40 can be shared out in");
+  const auto narrow = MakeSplit({1, 256, 20, 2}, 3);
+  ASSERT_FALSE(narrow.ok());
+  EXPECT_EQ(narrow.status().message(),
+            "3 devices are more than the 2 groups of 16 channels that an MLP "
+            "of 20 can be shared out in");
   EXPECT_FALSE(MakeSplit({1, 40, 160, 2}, 0).ok());
 }
 
