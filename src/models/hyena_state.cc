@@ -190,8 +190,15 @@ Status HyenaState::Save(io::SectionWriter& writer) const {
         "short filter", std::span<const float>(fir_[l].tail(), TailFloats(l))));
   }
   if (PendingIsApart()) {
+    // Close together: the memory may be from when more positions could follow.
+    FloatBuffer buffer;
+    LCSM_ASSIGN_OR_RETURN(const PendingLines lines,
+                          AllocateApart(pending_.count, &buffer));
+    for (size_t h = 0; h < buffer.size() / lines.stride; ++h) {
+      std::copy_n(pending_.At(h), pending_.count * kLanes, lines.At(h));
+    }
     LCSM_RETURN_IF_ERROR(writer.PutArray(
-        "pending", std::span<const float>(apart_.data(), apart_.size())));
+        "pending", std::span<const float>(buffer.data(), buffer.size())));
   }
   if (convolution_ == nullptr) return OkStatus();
   return convolution_->Save(writer);

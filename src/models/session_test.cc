@@ -141,6 +141,39 @@ TEST(SessionTest, ResumedRunsAreUnbroken) {
   }
 }
 
+// Known tokens in pieces, each finding fewer positions to follow than the one
+// before, and more of them than steps.
+TEST(SessionTest, SavedBetweenKnownTokens) {
+  const TestModel test(SmallConfig());
+  ThreadPool pool(1);
+  const auto tokens = RandomTokens(120, 12, 4);
+  const auto prepared = Prepare(test, 200, 60, {}, pool);
+  const auto state = prepared->NewState(pool).value();
+  for (const size_t first : {0, 30, 60}) {
+    ASSERT_TRUE(state->Prefill(std::span(tokens.data() + first, 30), {}).ok());
+  }
+  io::ScratchFolder folder;
+  SessionRecord record = MakeSessionRecord(
+      *test.model, *prepared, {tokens.begin(), tokens.begin() + 90});
+  record.sampled.logits.resize(16);
+  ASSERT_TRUE(SaveSession(folder / "s", record, *state).ok());
+  auto opened = OpenSession(folder / "s");
+  ASSERT_TRUE(opened.ok()) << opened.status().message();
+  const auto again = prepared->NewState(pool).value();
+  const Status loaded = opened->Load(*again);
+  ASSERT_TRUE(loaded.ok()) << loaded.message();
+  std::vector<float> want(16), got(16);
+  const std::span<const int32_t> last(tokens.data() + 90, 30);
+  ASSERT_TRUE(state->Prefill(last, {.last_logits = want.data()}).ok());
+  ASSERT_TRUE(again->Prefill(last, {.last_logits = got.data()}).ok());
+  EXPECT_EQ(got, want);
+  state->BeginSteps();
+  again->BeginSteps();
+  state->Step(1, want.data());
+  again->Step(1, got.data());
+  EXPECT_EQ(got, want);
+}
+
 TEST(SessionTest, AFileCutShortAnywhereIsRefused) {
   HyenaConfig config = SmallConfig();
   config.width = 3;
