@@ -321,8 +321,8 @@ std::span<const float> Session::logits() const {
 }
 
 StatusOr<std::unique_ptr<api::EngineGenerator>> Session::Impl::NewGenerator(
-    const GenerateOptions& options) const {
-  LCSM_ASSIGN_OR_RETURN(const auto engine_options, ToEngine(options, *engine));
+    const GenerateOptions& wanted) const {
+  LCSM_ASSIGN_OR_RETURN(const auto engine_options, ToEngine(wanted, *engine));
   return api::EngineGenerator::Create(engine->model(), *state,
                                       engine->tokenizer(), engine_options);
 }
