@@ -22,7 +22,7 @@ struct HyenaPrefillLimits {
   // again takes a tenth of a call.
   size_t spectra_bytes = size_t{1} << 30;
   // Gates that wait for the end of a convolution, of more than this, are
-  // projected a second time: a twelfth of a layer's products against 1 GB at a
+  // projected when it has ended: their norms once more against 1 GB at a
   // million tokens of width 256.
   size_t gate_bytes = size_t{512} << 20;
 };
