@@ -208,8 +208,7 @@ HWY_NOINLINE void FftBlocks(const FftTables& tables,
   const LaneTag d;
   const size_t step = hn::Lanes(d);
   const size_t block = tables.block();
-  const size_t parts = OuterParts(tables);
-  const size_t depth = tables.starts_with_two() ? 0 : 1;
+  const auto [parts, depth] = OuterOf(tables);
   for (size_t lane = 0; lane < kLanes; lane += step) {
     const BlockSum part = AtLane(sum, block, lane);
     SplitInput(d, tables, x + lane, scratch);
@@ -229,8 +228,7 @@ HWY_NOINLINE void FftBlocksTwo(const FftTables& tables,
   const LaneTag d;
   const size_t step = hn::Lanes(d);
   const size_t block = tables.block();
-  const size_t parts = OuterParts(tables);
-  const size_t depth = tables.starts_with_two() ? 0 : 1;
+  const auto [parts, depth] = OuterOf(tables);
   float* const second = scratch + 2 * block * step;
   for (size_t lane = 0; lane < kLanes; lane += step) {
     SplitInput(d, tables, x + lane, scratch);
