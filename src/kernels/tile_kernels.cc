@@ -9,6 +9,7 @@
 #include "hwy/highway.h"
 #include "kernels/cpu/direct-inl.h"
 #include "kernels/cpu/fft_blocks-inl.h"
+#include "kernels/cpu/fft_spectrum-inl.h"
 #include "kernels/cpu/fft_tile-inl.h"
 
 HWY_BEFORE_NAMESPACE();

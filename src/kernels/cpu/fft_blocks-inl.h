@@ -102,18 +102,7 @@ HWY_INLINE void Products(LaneTag d, const BlockSum& sum, size_t offset,
   }
 }
 
-// All passes of a chunk that are left, down.
-HWY_INLINE void SplitChunk(LaneTag d, const FftTables& tables, size_t depth,
-                           size_t index, size_t n, float* HWY_RESTRICT work) {
-  for (size_t blocks = 1; n >= 4; n /= 4, blocks *= 4, ++depth, index *= 4) {
-    const float* roots = tables.Roots(depth) + 6 * index;
-    for (size_t b = 0; b < blocks; ++b) {
-      SplitBlock(d, n, roots + 6 * b, work + b * n * 2 * hn::Lanes(d));
-    }
-  }
-}
-
-// And up again.
+// The way back from SplitChunk.
 HWY_INLINE void JoinChunk(LaneTag d, const FftTables& tables, size_t depth,
                           size_t index, size_t n, float* HWY_RESTRICT work) {
   size_t levels = 0;

@@ -138,6 +138,18 @@ HWY_INLINE void SplitBlock(LaneTag d, size_t n, const float* roots,
   SplitBlock(d, n, roots, work, 0, n / 4);
 }
 
+// All passes of a block that are left, one behind another: for blocks that the
+// nearest cache holds.
+HWY_INLINE void SplitChunk(LaneTag d, const FftTables& tables, size_t depth,
+                           size_t index, size_t n, float* HWY_RESTRICT work) {
+  for (size_t blocks = 1; n >= 4; n /= 4, blocks *= 4, ++depth, index *= 4) {
+    const float* roots = tables.Roots(depth) + 6 * index;
+    for (size_t b = 0; b < blocks; ++b) {
+      SplitBlock(d, n, roots + 6 * b, work + b * n * 2 * hn::Lanes(d));
+    }
+  }
+}
+
 // Joins four blocks of n/4 into one of n, in place; points as above.
 HWY_INLINE void JoinBlock(LaneTag d, size_t n, const float* roots,
                           float* HWY_RESTRICT work, size_t begin, size_t end) {

@@ -182,45 +182,6 @@ HWY_NOINLINE void FftTileTwo(const FftTables& tables,
   }
 }
 
-HWY_NOINLINE void FftSpectrum(const FftTables& tables,
-                              const float* HWY_RESTRICT taps, size_t num_taps,
-                              float* HWY_RESTRICT spectrum) {
-  const LaneTag d;
-  const size_t step = hn::Lanes(d);
-  const size_t point = 2 * step;
-  const size_t block = tables.block();
-  const auto scale = hn::Set(d, 1.0f / static_cast<float>(block));
-  const auto tap = [&](size_t n, size_t lane) HWY_ATTR {
-    return n < num_taps ? hn::Mul(scale, hn::Load(d, taps + n * kLanes + lane))
-                        : hn::Zero(d);
-  };
-  for (size_t lane = 0; lane < kLanes; lane += step) {
-    float* h = spectrum + lane * 2 * block;
-    for (size_t n = 0; n < block; ++n) {
-      StoreC(d, {tap(n, lane), tap(n + block, lane)}, h + n * point);
-    }
-    size_t n = block, blocks = 1;
-    if (tables.starts_with_two()) {
-      const size_t half = block / 2;
-      const Complex r = {hn::Set(d, FftTables::kHalf),
-                         hn::Set(d, FftTables::kHalf)};
-      for (size_t k = 0; k < half; ++k) {
-        const Complex a = LoadC(d, h + k * point);
-        const Complex b = MulC(LoadC(d, h + (k + half) * point), r);
-        StoreC(d, AddC(a, b), h + k * point);
-        StoreC(d, SubC(a, b), h + (k + half) * point);
-      }
-      n = half;
-      blocks = 2;
-    }
-    for (size_t depth = 0; n >= 4; ++depth, n /= 4, blocks *= 4) {
-      for (size_t b = 0; b < blocks; ++b) {
-        SplitBlock(d, n, tables.Roots(depth) + 6 * b, h + b * n * point);
-      }
-    }
-  }
-}
-
 }  // namespace HWY_NAMESPACE
 }  // namespace lcsm
 HWY_AFTER_NAMESPACE();
