@@ -155,6 +155,47 @@ TEST(PlannerTest, KeepsTheMemoryLimitOrSaysWhyNot) {
   EXPECT_FALSE(MakePlan(problem, options).ok());
 }
 
+// Among plans with the same blocks, which spectra to keep is a knapsack. All
+// ways to pack it, for a million positions.
+TEST(PlannerTest, KeepsTheSpectraThatAreWorthTheirBytes) {
+  Problem problem;
+  problem.mixers = 8;
+  problem.channels = 256;
+  problem.length = problem.taps = 1000000;
+  const TileCosts costs;
+  PlanOptions options;
+  options.method = Method::kPlanned;
+  for (const size_t gib : {16, 18, 20, 22}) {
+    options.memory_limit = gib << 30;
+    auto plan = MakePlan(problem, options);
+    ASSERT_TRUE(plan.ok()) << plan.status().message();
+    const auto time = [&](const Plan& of) {
+      double ns = 0;
+      for (const Level& level : of.levels) ns += LevelNs(problem, level, costs);
+      return ns;
+    };
+    const double chosen = time(*plan);
+    std::vector<size_t> fused;
+    for (size_t k = 0; k < plan->levels.size(); ++k) {
+      const Level& level = plan->levels[k];
+      if (level.tau == Tau::kFftFused && level.radix == 2) fused.push_back(k);
+    }
+    ASSERT_GE(fused.size(), 12u);
+    double best = chosen;
+    for (size_t mask = 0; mask < (size_t{1} << fused.size()); ++mask) {
+      for (size_t i = 0; i < fused.size(); ++i) {
+        plan->levels[fused[i]].spectra =
+            (mask >> i & 1) != 0 ? Spectra::kKept : Spectra::kRemade;
+      }
+      const double ns = time(*plan);
+      if (ns < best && plan->Memory(1).Total() <= options.memory_limit) {
+        best = ns;
+      }
+    }
+    EXPECT_LE(chosen, best * 1.01) << gib << " GiB";
+  }
+}
+
 TEST(PlannerTest, FlatPlansHaveNoLargeTileThatIsDueAtOnce) {
   for (size_t length : {1u, 5u, 100u, 3000u, 131072u}) {
     Problem problem;
