@@ -98,11 +98,11 @@ conv::TileCosts DeviceCosts::For(const conv::Problem& problem, TilesFor use,
   Read();
   conv::TileCosts costs = tuning_.For(problem);
   if (!measure) return costs;
-  const std::string before = costs.Print();
+  const conv::TileCosts before = costs;
   if (!MeasureDeviceCosts(device_, problem, use, limits_, &costs).ok()) {
     return tuning_.For(problem);
   }
-  if (costs.Print() == before) return costs;
+  if (costs == before) return costs;
   tuning_.Set(problem, costs);
   if (!file_.empty()) {
     // Another process may have added to it meanwhile. Where it cannot be
