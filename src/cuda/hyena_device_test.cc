@@ -15,9 +15,6 @@
 namespace lcsm::cuda {
 namespace {
 
-using conv::Method;
-using conv::Tau;
-
 class HyenaDeviceTest : public testing::TestWithParam<std::string> {
  protected:
   // The model on the device under test.
@@ -38,18 +35,6 @@ class HyenaDeviceTest : public testing::TestWithParam<std::string> {
   }
   ThreadPool pool_{1};
 };
-
-std::vector<conv::PlanOptions> Plans() {
-  conv::PlanOptions flat = {.method = Method::kPlanned};
-  flat.latency = conv::Latency::kFlat;
-  return {{.method = Method::kPlanned},
-          {.method = Method::kPaper},
-          {.method = Method::kPaper, .tau = Tau::kFftFused},
-          {.method = Method::kLazy},
-          {.method = Method::kEager},
-          {.method = Method::kGardner},
-          flat};
-}
 
 TEST_P(HyenaDeviceTest, StepsGiveTheReferencesLogits) {
   for (const HyenaConfig& config : AwkwardConfigs()) {
