@@ -207,13 +207,6 @@ void MakeGroups(const std::vector<MixerEntry>& mixers,
   }
 }
 
-// Of all taps of a group, which a set that may grow keeps besides what its plan
-// keeps of them.
-size_t AllTapsBytes(const conv::Problem& problem) {
-  return problem.growable ? conv::FilterBank::BytesFor(problem, problem.taps)
-                          : 0;
-}
-
 }  // namespace
 
 void FillPast(float* values, size_t n) noexcept {
@@ -284,7 +277,7 @@ StatusOr<MixerSchedule> PreparedMixers::Schedule(
     }
     conv::Problem problem = group.plan.problem;
     problem.mixers = group.convolutions;
-    used += AllTapsBytes(problem);
+    used += conv::FilterBank::BytesToGrow(problem);
     if (plan.memory_limit != 0) {
       // What the groups before leave of it; 0 would mean any.
       plan.memory_limit -= std::min(used, plan.memory_limit - 1);
