@@ -191,6 +191,9 @@ StatusOr<ModelMemory> HyenaDeviceModel::Outline(const PrepareOptions& options,
   };
   conv::Plan plan;
   plan.problem = problem;
+  // Without steps, what a session file says is what a longer session goes by.
+  plan.method = options.plan.method;
+  plan.schedule = options.plan.schedule;
   if (extent.steps != 0) {
     LCSM_ASSIGN_OR_RETURN(plan,
                           LevelsFor(problem, options.plan, options.measure));

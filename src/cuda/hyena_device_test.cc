@@ -239,6 +239,26 @@ TEST_P(HyenaDeviceTest, SessionsMoveBetweenDevices) {
   }
 }
 
+// A longer session of the file goes by what that says, which was 'paper' once,
+// whatever had been asked for.
+TEST_P(HyenaDeviceTest, PreparationsWithoutStepsKeepTheirMethod) {
+  const TestModel test(SmallConfig());
+  const auto on_device = Place(test.model);
+  for (const Model* const model : {test.model.get(), on_device.get()}) {
+    for (const auto method : {conv::Method::kPlanned, conv::Method::kLazy}) {
+      const PrepareOptions options = {
+          .horizon = 60,
+          .steps = 0,
+          .plan = {.method = method, .schedule = conv::Schedule::kPerLayer}};
+      const auto prepared = model->Prepare(options, pool_, nullptr).value();
+      const SessionRecord record = MakeSessionRecord(*model, *prepared, {});
+      EXPECT_EQ(record.method, method);
+      EXPECT_EQ(record.schedule, conv::Schedule::kPerLayer);
+      EXPECT_EQ(record.steps, 0u);
+    }
+  }
+}
+
 TEST_P(HyenaDeviceTest, SamplingOnTheDeviceIsSamplingOnTheHost) {
   const TestModel test(SmallConfig());
   const auto model = Place(test.model);
