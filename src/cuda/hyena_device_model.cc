@@ -97,6 +97,7 @@ StatusOr<conv::Plan> HyenaDeviceModel::LevelsFor(
 StatusOr<HyenaDeviceModel::Extent> HyenaDeviceModel::GetExtent(
     const PrepareOptions& options) const {
   const size_t most = weights_->config().max_length;
+  LCSM_RETURN_IF_ERROR(CheckOneExecutor(info_.name, options));
   if (options.horizon > most) {
     return InvalidInput(fmt::format(
         "{} positions are wanted, and the model {} is made for at most {}",

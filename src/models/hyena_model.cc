@@ -65,6 +65,7 @@ HyenaModel::HyenaModel(std::shared_ptr<const HyenaWeights> weights,
 StatusOr<HyenaModel::Extent> HyenaModel::GetExtent(
     const PrepareOptions& options) const {
   const HyenaConfig& config = weights_->config();
+  LCSM_RETURN_IF_ERROR(CheckOneExecutor(info_.name, options));
   if (options.horizon > config.max_length) {
     return InvalidInput(fmt::format(
         "{} positions are wanted, and the model {} is made for at most {}",
