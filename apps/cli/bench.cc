@@ -6,7 +6,6 @@
 #include "bench/pool_bench.h"
 #include "bench/svg_plot.h"
 #include "bench/tiles_bench.h"
-#include "conv/tuning.h"
 
 #include <fmt/format.h>
 
@@ -129,12 +128,7 @@ int RunMixerBench(const MixerOptions& options) {
   const bench::NoiseWatch noise;
   std::vector<MixerRow> rows;
   double widest = 0;
-  // As `lcsm plan --tune` left it, for the planner.
-  auto tuned = conv::Tuning::Load(conv::DefaultTuningPath());
-  std::shared_ptr<const conv::Tuning> tuning;
-  if (tuned.ok()) {
-    tuning = std::make_shared<const conv::Tuning>(std::move(tuned).value());
-  }
+  const std::shared_ptr<const conv::Tuning> tuning = LoadTuning();
   for (const size_t length : options.lengths) {
     for (const std::string& name : options.methods) {
       const conv::Method method = *conv::MethodFromName(name);

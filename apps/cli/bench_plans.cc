@@ -103,13 +103,7 @@ Json ToJson(const Options& options, const std::vector<Case>& cases) {
 Status Run(const Options& options) {
   const bench::NoiseWatch noise;
   bench::PlanSearchCase wanted = options.wanted;
-  if (!options.untuned) {
-    auto tuned = conv::Tuning::Load(conv::DefaultTuningPath());
-    if (tuned.ok()) {
-      wanted.options.tuning =
-          std::make_shared<const conv::Tuning>(std::move(tuned).value());
-    }
-  }
+  if (!options.untuned) wanted.options.tuning = LoadTuning();
   std::vector<Case> cases;
   for (const size_t length : options.lengths) {
     wanted.problem = {options.mixers, options.channels, options.batch, length,

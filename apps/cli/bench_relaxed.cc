@@ -15,7 +15,6 @@
 #include "bench/relaxed_bench.h"
 #include "bench/svg_plot.h"
 #include "bench_output.h"
-#include "conv/tuning.h"
 #include "interrupt.h"
 #include "model_options.h"
 #include "progress.h"
@@ -132,12 +131,7 @@ Status Run(const Options& options) {
   plan.method = *conv::MethodFromName(options.method);
   plan.tau = *conv::TauFromName(options.tau);
   plan.threads = options.threads;
-  // As `lcsm plan --tune` left it, for the planner.
-  auto tuned = conv::Tuning::Load(conv::DefaultTuningPath());
-  if (tuned.ok()) {
-    plan.tuning =
-        std::make_shared<const conv::Tuning>(std::move(tuned).value());
-  }
+  plan.tuning = LoadTuning();
   std::vector<Row> rows;
   double widest = 0;
   for (const size_t length : options.lengths) {

@@ -9,7 +9,6 @@
 #include "base/cpu_info.h"
 #include "base/thread_pool.h"
 #include "bench/machine.h"
-#include "conv/tuning.h"
 #include "interrupt.h"
 #include "model_options.h"
 #include "terminal.h"
@@ -31,11 +30,7 @@ conv::PlanOptions StudyPlan(const StudyOptions& options) {
   conv::PlanOptions plan;
   plan.method = conv::Method::kPlanned;
   plan.threads = options.threads;
-  auto tuned = conv::Tuning::Load(conv::DefaultTuningPath());
-  if (tuned.ok()) {
-    plan.tuning =
-        std::make_shared<const conv::Tuning>(std::move(tuned).value());
-  }
+  plan.tuning = LoadTuning();
   return plan;
 }
 

@@ -13,7 +13,6 @@
 
 #include "base/cpu_info.h"
 #include "base/thread_pool.h"
-#include "conv/tuning.h"
 #include "cuda/device.h"
 #include "cuda/hyena_device_model.h"
 #include "io/atomic_file.h"
@@ -182,6 +181,19 @@ std::string CheckExecution(const ExecutionOptions& options) {
   return "";
 }
 
+std::shared_ptr<const conv::Tuning> LoadTuning(Status* unusable) {
+  const std::filesystem::path path = conv::DefaultTuningPath();
+  if (path.empty()) return nullptr;
+  auto tuning = conv::Tuning::Load(path);
+  if (tuning.ok()) {
+    return std::make_shared<const conv::Tuning>(std::move(tuning).value());
+  }
+  if (unusable != nullptr && tuning.status().code() != StatusCode::kNotFound) {
+    *unusable = tuning.status();
+  }
+  return nullptr;
+}
+
 StatusOr<PrepareOptions> ToPrepareOptions(const ExecutionOptions& options,
                                           size_t horizon) {
   PrepareOptions prepare;
@@ -212,14 +224,11 @@ StatusOr<PrepareOptions> ToPrepareOptions(const ExecutionOptions& options,
   }
   if (options.costs == "estimated") return prepare;
   prepare.measure = true;
-  const std::filesystem::path path = conv::DefaultTuningPath();
-  if (plan.method == conv::Method::kPlanned && !path.empty()) {
-    auto tuning = conv::Tuning::Load(path);
-    if (tuning.ok()) {
-      plan.tuning =
-          std::make_shared<const conv::Tuning>(std::move(tuning).value());
-    } else if (tuning.status().code() != StatusCode::kNotFound) {
-      Say("lcsm: {}; planning with estimates\n", tuning.status().message());
+  if (plan.method == conv::Method::kPlanned) {
+    Status unusable;
+    plan.tuning = LoadTuning(&unusable);
+    if (!unusable.ok()) {
+      Say("lcsm: {}; planning with estimates\n", unusable.message());
     }
   }
   return prepare;

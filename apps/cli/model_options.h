@@ -6,6 +6,7 @@
 #include <string>
 
 #include "conv/plan.h"
+#include "conv/tuning.h"
 #include "io/tokenizer.h"
 #include "kernels/dense_weights.h"
 #include "lcsm/status.h"
@@ -46,6 +47,10 @@ void AddExecutionOptions(App& app, ExecutionOptions& options);
 
 // A sentence if the options contradict each other, empty if they do not.
 std::string CheckExecution(const ExecutionOptions& options);
+// Tile costs as `lcsm plan --tune` left them, for the planner; null if there
+// are none. `unusable`, if not null, gets the sentence about those that are
+// there and cannot be used.
+std::shared_ptr<const conv::Tuning> LoadTuning(Status* unusable = nullptr);
 // Reads the plan file and the tile costs measured earlier, if there are any; a
 // note on stderr says why a file of costs is not used. Errors: the plan file.
 StatusOr<PrepareOptions> ToPrepareOptions(const ExecutionOptions& options,

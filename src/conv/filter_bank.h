@@ -63,6 +63,11 @@ class FilterBank {
   size_t bytes() const { return buffer_.bytes() + head_.bytes(); }
   // Of a bank that holds min(taps, problem.length) taps a channel.
   static size_t BytesFor(const Problem& problem, size_t taps);
+  // Of the bank of all taps that is kept, besides what a plan keeps of them, to
+  // make longer problems from; 0 where there are to be none.
+  static size_t BytesToGrow(const Problem& problem) {
+    return problem.growable ? BytesFor(problem, problem.taps) : 0;
+  }
 
  private:
   FilterBank() = default;

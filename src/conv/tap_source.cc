@@ -7,10 +7,6 @@
 namespace lcsm::conv {
 namespace {
 
-// Lags that a thread evaluates at a time: a millisecond's work for a network
-// with 256 channels, beside which its reading the network does not show.
-constexpr size_t kLags = 384;
-
 // A bank of one mixer for the level that wants most.
 Problem RoomOf(const Plan& plan) {
   Problem room;
@@ -58,6 +54,7 @@ void EvaluatedTaps::Evaluate(size_t mixer, const Level& level,
                              ThreadPool& pool) noexcept {
   const size_t taps = TapsOfTile(problem_, level);
   const size_t floats = problem_.evaluation.scratch_floats;
+  constexpr size_t kLags = kLagsAtATime;
   pool.ParallelFor((taps + kLags - 1) / kLags, 1,
                    [&](size_t begin, size_t end, size_t worker) {
                      float* const scratch = scratch_.data() + worker * floats;

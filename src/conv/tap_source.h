@@ -19,9 +19,15 @@
 #include "base/thread_pool.h"
 #include "conv/filter_bank.h"
 #include "conv/plan.h"
+#include "kernels/dense.h"
 #include "lcsm/status.h"
 
 namespace lcsm::conv {
+
+// Lags that a thread evaluates at a time: a millisecond's work for a network of
+// 64 units and 256 channels, beside which its reading the network does not
+// show. As many panels (kernels/dense.h) as that, so that none is half full.
+inline constexpr size_t kLagsAtATime = 8 * kPanel;
 
 // Immutable; called by many threads at once. Whoever makes one has seen to it
 // that no tap in reach fails to be finite.

@@ -3,26 +3,17 @@
 #include "conv/tap_source.h"
 
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <atomic>
 #include <cmath>
-#include <fstream>
 #include <random>
 #include <vector>
 
 #include "base/cpu_info.h"
+#include "base/mapped_bytes.h"
 #include "conv/online_convolution.h"
 #include "conv/planner.h"
 #include "conv/random_plan.h"
-
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define LCSM_SANITIZED 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define LCSM_SANITIZED 1
-#endif
-#endif
 
 namespace lcsm::conv {
 namespace {
@@ -316,13 +307,6 @@ TEST(TapSourceTest, PlansSayItAndAreRefusedWhereItCannotBe) {
         << plan.status().message();
   }
   EXPECT_FALSE(ParseLevels("8 fft-fused remade evaluated", "p").ok());
-}
-
-// Of the process's address space: large buffers are mapped as they are made.
-size_t MappedBytes() {
-  size_t pages = 0;
-  std::ifstream("/proc/self/statm") >> pages;
-  return pages * static_cast<size_t>(sysconf(_SC_PAGESIZE));
 }
 
 TEST(TapSourceTest, MemoryIsWhatThePlanSays) {

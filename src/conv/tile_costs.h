@@ -24,6 +24,7 @@ struct TileCost {
   double Of(size_t terms) const {
     return terms == 0 ? 0 : first_ns + more_ns * static_cast<double>(terms - 1);
   }
+  bool operator==(const TileCost&) const = default;
 };
 
 // Immutable while a planner uses it.
@@ -42,6 +43,8 @@ class TileCosts {
   bool Has(Tau tau, size_t block, bool many) const {
     return entries_.count({{tau, many}, block}) != 0;
   }
+  // Whether the same entries were set, to the same numbers.
+  bool operator==(const TileCosts&) const = default;
 
   // Lines of "tau block single|many first more", each number checked.
   std::string Print() const;

@@ -7,11 +7,10 @@
 // costs depend on the cache that the data of all groups comes from.
 #pragma once
 
-#include <cstddef>
 #include <filesystem>
-#include <map>
 #include <string>
 
+#include "conv/cost_tables.h"
 #include "conv/problem.h"
 #include "conv/tile_costs.h"
 #include "lcsm/status.h"
@@ -38,7 +37,7 @@ class Tuning {
   std::string Print() const;
 
  private:
-  std::map<size_t, TileCosts> tables_;  // By groups, a power of two.
+  CostTables tables_;  // By groups, a power of two.
 };
 
 // Empty if neither XDG_CACHE_HOME nor HOME is set.

@@ -49,6 +49,7 @@ TEST(TuningTest, ForeignAndDamagedFilesAreRefused) {
        std::vector<std::pair<std::string, std::string>>{
            {"groups 4", "groups 3"},
            {"groups 4", "groups -4"},
+           {"groups 4", "groups 4 x"},
            {"345.5", "nan"},
            {"345.5", "-1"},
            {"345.5", "1e300"},

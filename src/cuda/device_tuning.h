@@ -7,14 +7,12 @@
 // all of them. Safe to delete.
 #pragma once
 
-#include <cstddef>
 #include <filesystem>
-#include <map>
 #include <memory>
 #include <mutex>
 #include <string>
-#include <utility>
 
+#include "conv/cost_tables.h"
 #include "conv/problem.h"
 #include "conv/tile_costs.h"
 #include "cuda/device.h"
@@ -44,8 +42,7 @@ class DeviceTuning {
   std::string Print(const DeviceInfo& info) const;
 
  private:
-  // By filters and rows.
-  std::map<std::pair<size_t, size_t>, conv::TileCosts> tables_;
+  conv::CostTables tables_;  // By filters and rows.
 };
 
 // Beside conv::DefaultTuningPath; empty where that is.

@@ -43,26 +43,12 @@ size_t PeakOfRun(const Model& model, Device& device,
   return EmulatedPeakBytes(device);
 }
 
-std::vector<conv::PlanOptions> Plans() {
-  conv::PlanOptions flat = {.method = Method::kPlanned};
-  flat.latency = conv::Latency::kFlat;
-  return {{.method = Method::kPlanned},
-          {.method = Method::kPaper},
-          {.method = Method::kPaper, .tau = Tau::kFftFused},
-          {.method = Method::kPaper, .tau = Tau::kFftLibrary},
-          {.method = Method::kPaper, .tau = Tau::kDirect},
-          {.method = Method::kLazy},
-          {.method = Method::kEager},
-          {.method = Method::kGardner},
-          flat};
-}
-
 TEST(HyenaDeviceMemoryTest, EveryByteIsForetold) {
   HyenaConfig third = SmallConfig();
   third.order = 3;
   third.fir_taps = 5;
   for (const HyenaConfig& config : {SmallConfig(), third}) {
-    for (const conv::PlanOptions& plan : Plans()) {
+    for (const conv::PlanOptions& plan : PlansWithLibraries()) {
       for (const size_t steps : {PrepareOptions::kAll, size_t{60}, size_t{0}}) {
         for (const WeightFormat format :
              {WeightFormat::kFloat32, WeightFormat::kBf16}) {

@@ -97,6 +97,7 @@ StatusOr<conv::Plan> HyenaDeviceModel::LevelsFor(
 StatusOr<HyenaDeviceModel::Extent> HyenaDeviceModel::GetExtent(
     const PrepareOptions& options) const {
   const size_t most = weights_->config().max_length;
+  LCSM_RETURN_IF_ERROR(CheckOneExecutor(info_.name, options));
   if (options.horizon > most) {
     return InvalidInput(fmt::format(
         "{} positions are wanted, and the model {} is made for at most {}",
@@ -191,6 +192,9 @@ StatusOr<ModelMemory> HyenaDeviceModel::Outline(const PrepareOptions& options,
   };
   conv::Plan plan;
   plan.problem = problem;
+  // Without steps, what a session file says is what a longer session goes by.
+  plan.method = options.plan.method;
+  plan.schedule = options.plan.schedule;
   if (extent.steps != 0) {
     LCSM_ASSIGN_OR_RETURN(plan,
                           LevelsFor(problem, options.plan, options.measure));

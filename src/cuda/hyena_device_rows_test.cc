@@ -10,7 +10,6 @@ namespace lcsm::cuda {
 namespace {
 
 using conv::Method;
-using conv::Tau;
 
 class HyenaDeviceRowsTest : public testing::TestWithParam<std::string> {
  protected:
@@ -72,16 +71,7 @@ TEST_P(HyenaDeviceRowsTest, AnyNumberOfRows) {
 }
 
 TEST_P(HyenaDeviceRowsTest, EveryKindOfPlan) {
-  conv::PlanOptions flat = {.method = Method::kPlanned};
-  flat.latency = conv::Latency::kFlat;
-  for (const conv::PlanOptions& plan : std::vector<conv::PlanOptions>{
-           {.method = Method::kPaper, .tau = Tau::kFftFused},
-           {.method = Method::kPaper, .tau = Tau::kFftLibrary},
-           {.method = Method::kPaper, .tau = Tau::kDirect},
-           {.method = Method::kLazy},
-           {.method = Method::kEager},
-           {.method = Method::kGardner},
-           flat}) {
+  for (const conv::PlanOptions& plan : PlansWithLibraries()) {
     Check(SmallConfig(), WeightFormat::kFloat32, plan, 3);
   }
 }

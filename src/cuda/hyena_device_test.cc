@@ -3,16 +3,10 @@
 // and the CPU, sampling, and what goes wrong.
 #include <fmt/format.h>
 
-#include <cmath>
-#include <cstdlib>
-#include <filesystem>
-#include <fstream>
-#include <nlohmann/json.hpp>
-
 #include "cuda/hyena_device_state.h"
 #include "cuda/test_devices.h"
-#include "io/safetensors.h"
 #include "io/test_util.h"
+#include "models/golden_reference.h"
 #include "models/load_model.h"
 #include "models/test_model.h"
 #include "runtime/generator.h"
@@ -20,9 +14,6 @@
 
 namespace lcsm::cuda {
 namespace {
-
-using conv::Method;
-using conv::Tau;
 
 class HyenaDeviceTest : public testing::TestWithParam<std::string> {
  protected:
@@ -44,18 +35,6 @@ class HyenaDeviceTest : public testing::TestWithParam<std::string> {
   }
   ThreadPool pool_{1};
 };
-
-std::vector<conv::PlanOptions> Plans() {
-  conv::PlanOptions flat = {.method = Method::kPlanned};
-  flat.latency = conv::Latency::kFlat;
-  return {{.method = Method::kPlanned},
-          {.method = Method::kPaper},
-          {.method = Method::kPaper, .tau = Tau::kFftFused},
-          {.method = Method::kLazy},
-          {.method = Method::kEager},
-          {.method = Method::kGardner},
-          flat};
-}
 
 TEST_P(HyenaDeviceTest, StepsGiveTheReferencesLogits) {
   for (const HyenaConfig& config : AwkwardConfigs()) {
@@ -260,6 +239,26 @@ TEST_P(HyenaDeviceTest, SessionsMoveBetweenDevices) {
   }
 }
 
+// A longer session of the file goes by what that says, which was 'paper' once,
+// whatever had been asked for.
+TEST_P(HyenaDeviceTest, PreparationsWithoutStepsKeepTheirMethod) {
+  const TestModel test(SmallConfig());
+  const auto on_device = Place(test.model);
+  for (const Model* const model : {test.model.get(), on_device.get()}) {
+    for (const auto method : {conv::Method::kPlanned, conv::Method::kLazy}) {
+      const PrepareOptions options = {
+          .horizon = 60,
+          .steps = 0,
+          .plan = {.method = method, .schedule = conv::Schedule::kPerLayer}};
+      const auto prepared = model->Prepare(options, pool_, nullptr).value();
+      const SessionRecord record = MakeSessionRecord(*model, *prepared, {});
+      EXPECT_EQ(record.method, method);
+      EXPECT_EQ(record.schedule, conv::Schedule::kPerLayer);
+      EXPECT_EQ(record.steps, 0u);
+    }
+  }
+}
+
 TEST_P(HyenaDeviceTest, SamplingOnTheDeviceIsSamplingOnTheHost) {
   const TestModel test(SmallConfig());
   const auto model = Place(test.model);
@@ -376,26 +375,13 @@ TEST(EmulatedHyenaTest, RowsThatNoBlockHoldsAreRefused) {
 
 // The published layouts, with the authors' logits.
 TEST_P(HyenaDeviceTest, GoldenLogits) {
-  namespace fs = std::filesystem;
-  // A GPU's machine may have got this program from elsewhere (bench/gpu.sh).
-  const char* const here = std::getenv("LCSM_SOURCE_DIR");
-  const fs::path folder = fs::path(here != nullptr ? here : LCSM_SOURCE_DIR) /
-                          "tests" / "data" / "golden" / "hyenadna-tiny-1k-hf";
+  const auto folder = Golden("hyenadna-tiny-1k-hf");
   const auto host = LoadModel(folder);
   ASSERT_TRUE(host.ok()) << host.status().message();
   const auto model = Place(*host);
-  const auto set = io::WeightSet::Open(folder / "reference.safetensors");
-  ASSERT_TRUE(set.ok());
-  const io::TensorView* const ids = (*set)->Find("input_ids");
-  std::vector<int32_t> tokens;
-  for (size_t i = 0; i < ids->elements(); ++i) {
-    int64_t id = 0;
-    std::memcpy(&id, ids->data + 8 * i, 8);
-    tokens.push_back(static_cast<int32_t>(id));
-  }
-  const io::TensorView* const view = (*set)->Find("logits");
-  std::vector<double> want(view->elements());
-  ASSERT_TRUE(io::CopyToFloat64(*view, want.data()).ok());
+  const GoldenReference reference = ReadGolden(folder);
+  const std::vector<int32_t>& tokens = reference.tokens;
+  const std::vector<double>& want = reference.logits;
   const size_t vocab = model->info().padded_vocab;
   // By known tokens; then the same by steps, as far as an emulator's patience
   // goes.

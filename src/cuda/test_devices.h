@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "conv/plan.h"
 #include "cuda/device.h"
 #include "cuda/emulated_device.h"
 
@@ -38,6 +39,27 @@ inline std::string DeviceTestName(
   std::string name = info.param;
   std::replace(name.begin(), name.end(), ':', '_');
   return name;
+}
+
+// Every kind of plan, by our own kernels.
+inline std::vector<conv::PlanOptions> Plans() {
+  using conv::Method;
+  return {{.method = Method::kPlanned},
+          {.method = Method::kPaper},
+          {.method = Method::kPaper, .tau = conv::Tau::kFftFused},
+          {.method = Method::kLazy},
+          {.method = Method::kEager},
+          {.method = Method::kGardner},
+          {.method = Method::kPlanned, .latency = conv::Latency::kFlat}};
+}
+
+// And where the device's libraries do what they can.
+inline std::vector<conv::PlanOptions> PlansWithLibraries() {
+  std::vector<conv::PlanOptions> plans = Plans();
+  for (const conv::Tau tau : {conv::Tau::kFftLibrary, conv::Tau::kDirect}) {
+    plans.push_back({.method = conv::Method::kPaper, .tau = tau});
+  }
+  return plans;
 }
 
 template <typename T>

@@ -225,6 +225,8 @@ class Mixer {
       size_t /*horizon*/, const conv::PlanOptions& /*options*/) const {
     return std::shared_ptr<const Mixer>();
   }
+  // Of one that Planned made: what its executor follows. Null: no such mixer.
+  virtual const conv::Plan* plan() const { return nullptr; }
 
   // Whether its states defer work of their own, beside shared convolutions'.
   virtual bool defers() const { return false; }

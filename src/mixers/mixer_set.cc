@@ -110,15 +110,18 @@ Status PlanMixers(const std::vector<MixerEntry>& mixers,
                   const MixerSetOptions& options, MixerSchedule* schedule,
                   size_t* used) {
   const size_t limit = options.plan.memory_limit;
+  size_t own = 0;  // Executors so far.
   for (size_t m = 0; m < mixers.size(); ++m) {
     conv::PlanOptions plan = options.plan;
     // What the ones before leave of it; 0 would mean any.
     if (limit != 0) plan.memory_limit = limit - std::min(*used, limit - 1);
+    if (own < options.levels.size()) plan.levels = options.levels[own];
     auto planned = mixers[m].mixer->Planned(options.horizon, plan);
     if (!planned.ok()) {
       return Status(planned.status().code(),
                     fmt::format("mixer {}: {}", m, planned.status().message()));
     }
+    if (*planned != nullptr) ++own;
     std::shared_ptr<const Mixer>& mixer = schedule->entries[m].mixer;
     mixer = *planned != nullptr ? *planned : mixers[m].mixer;
     const MixerMemory memory = mixer->Memory(options.horizon, plan.threads);
@@ -207,13 +210,6 @@ void MakeGroups(const std::vector<MixerEntry>& mixers,
   }
 }
 
-// Of all taps of a group, which a set that may grow keeps besides what its plan
-// keeps of them.
-size_t AllTapsBytes(const conv::Problem& problem) {
-  return problem.growable ? conv::FilterBank::BytesFor(problem, problem.taps)
-                          : 0;
-}
-
 }  // namespace
 
 void FillPast(float* values, size_t n) noexcept {
@@ -222,6 +218,16 @@ void FillPast(float* values, size_t n) noexcept {
     state = state * 1664525u + 1013904223u;
     values[i] = 0.5f + static_cast<float>(state >> 8) * 0x1p-24f;
   }
+}
+
+std::vector<std::vector<conv::Level>> MixerSchedule::Levels() const {
+  std::vector<std::vector<conv::Level>> levels;
+  for (const Entry& entry : entries) {
+    const conv::Plan* const own = entry.mixer->plan();
+    if (own != nullptr) levels.push_back(own->levels);
+  }
+  for (const Group& group : groups) levels.push_back(group.plan.levels);
+  return levels;
 }
 
 std::string MixerSchedule::Print() const {
@@ -273,9 +279,20 @@ StatusOr<MixerSchedule> PreparedMixers::Schedule(
     LCSM_RETURN_IF_ERROR(options.shorter->CheckLonger(
         schedule.groups, mixers.size(), options.horizon));
   }
+  // Groups have no levels yet, but their places.
+  const size_t executors = schedule.Levels().size();
+  if (!options.levels.empty() && options.levels.size() != executors) {
+    return InvalidInput(fmt::format(
+        "levels for {} executors of long convolutions were given, expected "
+        "those for {}",
+        options.levels.size(), executors));
+  }
   for (size_t g = 0; g < schedule.groups.size(); ++g) {
     MixerSchedule::Group& group = schedule.groups[g];
     conv::PlanOptions plan = options.plan;
+    if (!options.levels.empty()) {
+      plan.levels = options.levels[executors - schedule.groups.size() + g];
+    }
     plan.schedule = group.plan.schedule;
     // What is read ahead is wanted at once: nothing of it can be spread over
     // the steps to come.
@@ -284,7 +301,7 @@ StatusOr<MixerSchedule> PreparedMixers::Schedule(
     }
     conv::Problem problem = group.plan.problem;
     problem.mixers = group.convolutions;
-    used += AllTapsBytes(problem);
+    used += conv::FilterBank::BytesToGrow(problem);
     if (plan.memory_limit != 0) {
       // What the groups before leave of it; 0 would mean any.
       plan.memory_limit -= std::min(used, plan.memory_limit - 1);

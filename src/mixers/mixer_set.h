@@ -57,6 +57,9 @@ struct MixerSetOptions {
   // themselves. Its memory limit is for all mixers, their weights and one
   // sequence's states.
   conv::PlanOptions plan;
+  // If not empty, what `plan.levels` is, for each executor: as
+  // MixerSchedule::Levels of a set of the same mixers gives them.
+  std::vector<std::vector<conv::Level>> levels = {};
   // Not 0: states may be given up to so many positions later
   // (MixerStates::Grown). Long convolutions then keep all inputs, and the set
   // keeps all their taps.
@@ -98,6 +101,10 @@ struct MixerSchedule {
   std::vector<Group> groups;
   size_t together = kAll;
 
+  // Of each plan: first those of mixers that have an executor to themselves,
+  // then the groups'. Groups may differ by what their taps and channels are,
+  // and what is read ahead has no deferred levels.
+  std::vector<std::vector<conv::Level>> Levels() const;
   // A few lines for people.
   std::string Print() const;
 };
@@ -123,7 +130,8 @@ class PreparedMixers : public std::enable_shared_from_this<PreparedMixers> {
   // Errors, naming the mixer by its number: one that reads itself, one that
   // does not exist, a later one of the same position (a cycle), or ahead one
   // that has nothing to read ahead; a horizon of 0 or beyond the longest; a
-  // shorter set of other mixers; a plan's, the memory limit among them; memory.
+  // shorter set of other mixers; levels for other executors than there are; a
+  // plan's, the memory limit among them; memory.
   static StatusOr<std::shared_ptr<const PreparedMixers>> Create(
       std::vector<MixerEntry> mixers, const MixerSetOptions& options,
       ThreadPool& pool);

@@ -422,6 +422,31 @@ TEST(MixerScheduleTest, RelaxedConvolutionsFollowThePlan) {
             "steps to come: expected the latency best");
 }
 
+// What a session file keeps: each executor gets its own levels back, whatever
+// the method would choose now.
+TEST(MixerScheduleTest, LevelsMakeTheSamePlansAgain) {
+  const std::vector<MixerEntry> mixers = {{Conv(1), {}},
+                                          {Conv(2, 40), {}},
+                                          {*RelaxedMixer::Create(kWidth), {}},
+                                          {Conv(3), {}}};
+  MixerSetOptions options;
+  options.horizon = kLength;
+  options.plan.method = conv::Method::kPlanned;
+  const auto levels = PreparedMixers::Schedule(mixers, options)->Levels();
+  ASSERT_EQ(levels.size(), 3u);
+  EXPECT_NE(levels[1], levels[2]);
+  options.plan.method = conv::Method::kPaper;
+  EXPECT_NE(PreparedMixers::Schedule(mixers, options)->Levels(), levels);
+  options.levels = levels;
+  EXPECT_EQ(PreparedMixers::Schedule(mixers, options)->Levels(), levels);
+  options.levels.pop_back();
+  const auto refused = PreparedMixers::Schedule(mixers, options);
+  ASSERT_FALSE(refused.ok());
+  EXPECT_EQ(refused.status().message(),
+            "levels for 2 executors of long convolutions were given, expected "
+            "those for 3");
+}
+
 // The same answers by every plan, with tiles done after the position and within
 // the step.
 TEST(MixerScheduleTest, RelaxedConvolutionsAnswerTheSameByEveryPlan) {

@@ -124,8 +124,7 @@ StatusOr<std::shared_ptr<const Mixer>> RelaxedMixer::Planned(
   std::shared_ptr<RelaxedMixer> mixer(new RelaxedMixer);
   mixer->channels_ = channels_;
   mixer->options_ = options;
-  LCSM_ASSIGN_OR_RETURN(const conv::Plan plan, mixer->PlanFor(horizon));
-  mixer->plan_ = plan.Print();
+  LCSM_ASSIGN_OR_RETURN(mixer->plan_, mixer->PlanFor(horizon));
   // It has been held to it; the plan for the horizon is the same without.
   mixer->options_.memory_limit = 0;
   return std::shared_ptr<const Mixer>(std::move(mixer));
@@ -140,7 +139,7 @@ StatusOr<conv::Plan> RelaxedMixer::PlanFor(size_t horizon) const {
 
 std::string RelaxedMixer::Describe() const {
   std::string text = fmt::format("relaxed convolution, {} channels", channels_);
-  if (!plan_.empty()) text += ", by " + plan_;
+  if (plan_.has_value()) text += ", by " + plan_->Print();
   return text;
 }
 

@@ -12,6 +12,7 @@
 
 #include <cstddef>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "conv/plan.h"
@@ -34,6 +35,9 @@ class RelaxedMixer : public Mixer {
   // flat latency, of which there is none. Per layer: tiles within the step.
   StatusOr<std::shared_ptr<const Mixer>> Planned(
       size_t horizon, const conv::PlanOptions& options) const override;
+  const conv::Plan* plan() const override {
+    return plan_.has_value() ? &*plan_ : nullptr;
+  }
   bool defers() const override {
     return options_.schedule == conv::Schedule::kAcrossLayers;
   }
@@ -48,7 +52,7 @@ class RelaxedMixer : public Mixer {
 
   size_t channels_ = 0;
   conv::PlanOptions options_;
-  std::string plan_;  // For people; empty where it has not been planned.
+  std::optional<conv::Plan> plan_;  // None where it has not been planned.
 };
 
 }  // namespace lcsm

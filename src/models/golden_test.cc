@@ -5,17 +5,14 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cmath>
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
-#include <fstream>
-#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
 #include "io/convert.h"
-#include "io/safetensors.h"
+#include "models/golden_reference.h"
 #include "models/load_model.h"
 
 namespace lcsm {
@@ -23,42 +20,12 @@ namespace {
 
 namespace fs = std::filesystem;
 
-fs::path Golden(const std::string& name) {
-  return fs::path(LCSM_SOURCE_DIR) / "tests" / "data" / "golden" / name;
-}
-
-struct Expected {
-  std::vector<int32_t> tokens;
-  std::vector<double> logits;  // [tokens][padded vocabulary]
-  std::vector<int32_t> prompt, greedy;
-};
-
-Expected ReadExpected(const fs::path& folder) {
-  Expected expected;
-  const auto set = io::WeightSet::Open(folder / "reference.safetensors");
-  EXPECT_TRUE(set.ok());
-  const io::TensorView* ids = (*set)->Find("input_ids");
-  for (size_t i = 0; i < ids->elements(); ++i) {
-    int64_t id = 0;
-    std::memcpy(&id, ids->data + 8 * i, 8);
-    expected.tokens.push_back(static_cast<int32_t>(id));
-  }
-  const io::TensorView* logits = (*set)->Find("logits");
-  expected.logits.resize(logits->elements());
-  EXPECT_TRUE(io::CopyToFloat64(*logits, expected.logits.data()).ok());
-  std::ifstream file(folder / "greedy.json");
-  const nlohmann::json json = nlohmann::json::parse(file);
-  expected.prompt = json["prompt_tokens"].get<std::vector<int32_t>>();
-  expected.greedy = json["greedy_tokens"].get<std::vector<int32_t>>();
-  return expected;
-}
-
 // One model folder for each, converted where it is a checkpoint.
 class GoldenTest : public testing::TestWithParam<std::string> {
  protected:
   void SetUp() override {
     const fs::path source = Golden(GetParam());
-    expected_ = ReadExpected(source);
+    expected_ = ReadGolden(source);
     fs::path folder = source;
     if (!fs::exists(source / "model.safetensors")) {
       std::string name =
@@ -104,7 +71,7 @@ class GoldenTest : public testing::TestWithParam<std::string> {
                                 logits.begin());
   }
 
-  Expected expected_;
+  GoldenReference expected_;
   std::shared_ptr<const Model> model_;
   size_t vocab_ = 0;
   fs::path scratch_;

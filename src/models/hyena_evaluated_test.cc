@@ -1,25 +1,16 @@
 // Filters evaluated from their networks while the model runs: the logits of
 // filters that are held, in every bit, and less memory.
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <cmath>
 #include <cstring>
-#include <fstream>
 #include <string>
 #include <vector>
 
 #include "base/cpu_info.h"
+#include "base/mapped_bytes.h"
 #include "conv/tap_source.h"
 #include "models/test_model.h"
-
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define LCSM_SANITIZED 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define LCSM_SANITIZED 1
-#endif
-#endif
 
 namespace lcsm {
 namespace {
@@ -144,12 +135,6 @@ TEST(HyenaEvaluatedTest, FiltersThatAreNotFiniteAreRefusedBeforehand) {
           << prepared.status().message();
     }
   }
-}
-
-size_t MappedBytes() {
-  size_t pages = 0;
-  std::ifstream("/proc/self/statm") >> pages;
-  return pages * static_cast<size_t>(sysconf(_SC_PAGESIZE));
 }
 
 TEST(HyenaEvaluatedTest, AMemoryLimitIsMetOrRefusedWithNumbers) {

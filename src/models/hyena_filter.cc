@@ -18,10 +18,6 @@
 namespace lcsm {
 namespace {
 
-// Lags that a thread evaluates at a time: a millisecond's work for a network of
-// 64 units and 256 channels.
-constexpr size_t kItemLags = 8 * kPanel;
-
 // Memory of one worker: a layer's network in float64, panels, [rows][kPanel],
 // to evaluate it in, and the taps made from them.
 struct Scratch {
@@ -232,8 +228,8 @@ Status EvaluateLayer(const HyenaWeights& weights, size_t layer,
   std::atomic<bool> positions_finite{true}, taps_finite{true};
   const auto item = [&](size_t index, size_t worker) {
     Scratch& mine = scratch.workers[worker];
-    const size_t begin = first_lag + index * kItemLags;
-    const size_t end = std::min(lags, begin + kItemLags);
+    const size_t begin = first_lag + index * conv::kLagsAtATime;
+    const size_t end = std::min(lags, begin + conv::kLagsAtATime);
     for (size_t first = begin; first < end; first += kPanel) {
       const size_t count = std::min(kPanel, end - first);
       const size_t kept =
@@ -251,7 +247,8 @@ Status EvaluateLayer(const HyenaWeights& weights, size_t layer,
     }
   };
   const size_t items =
-      (lags - std::min(lags, first_lag) + kItemLags - 1) / kItemLags;
+      (lags - std::min(lags, first_lag) + conv::kLagsAtATime - 1) /
+      conv::kLagsAtATime;
   const bool all = ForEachItem(pool, items, item, [&](size_t started) {
     if (!positions_finite || !taps_finite) return false;
     return !progress ||

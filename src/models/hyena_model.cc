@@ -65,6 +65,7 @@ HyenaModel::HyenaModel(std::shared_ptr<const HyenaWeights> weights,
 StatusOr<HyenaModel::Extent> HyenaModel::GetExtent(
     const PrepareOptions& options) const {
   const HyenaConfig& config = weights_->config();
+  LCSM_RETURN_IF_ERROR(CheckOneExecutor(info_.name, options));
   if (options.horizon > config.max_length) {
     return InvalidInput(fmt::format(
         "{} positions are wanted, and the model {} is made for at most {}",
@@ -140,14 +141,11 @@ StatusOr<conv::Plan> HyenaModel::MakePlan(const PrepareOptions& options,
   }
   conv::PlanOptions plan = options.plan;
   if (options.memory_limit != 0) {
-    // Besides what the plan keeps of them, a bank of all taps: counted for the
-    // most it may be.
-    const size_t taps =
-        extent.growable ? conv::FilterBank::BytesFor(problem, problem.taps) : 0;
     const size_t others = weights_->bytes() +
                           weights_->PositionBytes(extent.horizon) +
                           ActivationBytes(extent, plan.threads) +
-                          PrefillBytes(extent, plan.threads) + taps;
+                          PrefillBytes(extent, plan.threads) +
+                          conv::FilterBank::BytesToGrow(problem);
     LCSM_ASSIGN_OR_RETURN(plan.memory_limit, LeftForPlan(info_.name, others,
                                                          options.memory_limit));
   }

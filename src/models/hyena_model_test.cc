@@ -247,7 +247,7 @@ TEST(HyenaModelTest, MemoryIsForetold) {
   EXPECT_LT(memory->weights, 16'000'000u);
   EXPECT_GE(memory->convolution.making, size_t{4} * 256 * 16384 * 4);
   EXPECT_GE(memory->convolution.histories, size_t{4} * 256 * 16384 * 4);
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#if defined(LCSM_SANITIZED)
   GTEST_SKIP() << "sanitizers need memory of their own";
 #endif
   const size_t before = PeakRssBytes();

@@ -8,23 +8,17 @@
 #include <cmath>
 #include <cstring>
 #include <filesystem>
-#include <fstream>
-#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
-#include "io/safetensors.h"
 #include "io/section_file.h"
+#include "models/golden_reference.h"
 #include "models/load_model.h"
 
 namespace lcsm {
 namespace {
 
 namespace fs = std::filesystem;
-
-fs::path Golden(const std::string& name) {
-  return fs::path(LCSM_SOURCE_DIR) / "tests" / "data" / "golden" / name;
-}
 
 class StackGoldenTest : public testing::TestWithParam<std::string> {
  protected:
@@ -34,22 +28,8 @@ class StackGoldenTest : public testing::TestWithParam<std::string> {
     ASSERT_TRUE(model.ok()) << model.status().message();
     model_ = *model;
     vocab_ = model_->info().padded_vocab;
-    const auto set = io::WeightSet::Open(folder / "reference.safetensors");
-    ASSERT_TRUE(set.ok());
-    const io::TensorView* ids = (*set)->Find("input_ids");
-    for (size_t i = 0; i < ids->elements(); ++i) {
-      int64_t id = 0;
-      std::memcpy(&id, ids->data + 8 * i, 8);
-      tokens_.push_back(static_cast<int32_t>(id));
-    }
-    const io::TensorView* logits = (*set)->Find("logits");
-    logits_.resize(logits->elements());
-    ASSERT_TRUE(io::CopyToFloat64(*logits, logits_.data()).ok());
-    ASSERT_EQ(logits_.size(), tokens_.size() * vocab_);
-    std::ifstream file(folder / "greedy.json");
-    const nlohmann::json json = nlohmann::json::parse(file);
-    prompt_ = json["prompt_tokens"].get<std::vector<int32_t>>();
-    greedy_ = json["greedy_tokens"].get<std::vector<int32_t>>();
+    reference_ = ReadGolden(folder);
+    ASSERT_EQ(reference_.logits.size(), reference_.tokens.size() * vocab_);
   }
 
   std::unique_ptr<ModelState> NewState(ThreadPool& pool, size_t horizon,
@@ -104,8 +84,11 @@ class StackGoldenTest : public testing::TestWithParam<std::string> {
 
   std::shared_ptr<const Model> model_;
   size_t vocab_ = 0;
-  std::vector<int32_t> tokens_, prompt_, greedy_;
-  std::vector<double> logits_;
+  GoldenReference reference_;
+  const std::vector<int32_t>& tokens_ = reference_.tokens;
+  const std::vector<int32_t>& prompt_ = reference_.prompt;
+  const std::vector<int32_t>& greedy_ = reference_.greedy;
+  const std::vector<double>& logits_ = reference_.logits;
 };
 
 TEST_P(StackGoldenTest, LogitsOfPrefillAndDecode) {

@@ -4,13 +4,10 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
-#include <cmath>
-#include <cstring>
-#include <filesystem>
 #include <string>
 #include <vector>
 
-#include "io/safetensors.h"
+#include "models/golden_reference.h"
 #include "models/load_model.h"
 
 namespace lcsm {
@@ -19,22 +16,11 @@ namespace {
 class StackGrowthTest : public testing::TestWithParam<std::string> {
  protected:
   void SetUp() override {
-    const auto folder = std::filesystem::path(LCSM_SOURCE_DIR) / "tests" /
-                        "data" / "golden" / GetParam();
+    const auto folder = Golden(GetParam());
     auto model = LoadModel(folder);
     ASSERT_TRUE(model.ok()) << model.status().message();
     model_ = *model;
-    const auto set = io::WeightSet::Open(folder / "reference.safetensors");
-    ASSERT_TRUE(set.ok());
-    const io::TensorView* ids = (*set)->Find("input_ids");
-    for (size_t i = 0; i < ids->elements(); ++i) {
-      int64_t id = 0;
-      std::memcpy(&id, ids->data + 8 * i, 8);
-      tokens_.push_back(static_cast<int32_t>(id));
-    }
-    const io::TensorView* logits = (*set)->Find("logits");
-    logits_.resize(logits->elements());
-    ASSERT_TRUE(io::CopyToFloat64(*logits, logits_.data()).ok());
+    reference_ = ReadGolden(folder);
   }
 
   std::shared_ptr<const PreparedModel> Prepare(size_t horizon,
@@ -93,8 +79,9 @@ class StackGrowthTest : public testing::TestWithParam<std::string> {
   }
 
   std::shared_ptr<const Model> model_;
-  std::vector<int32_t> tokens_;
-  std::vector<double> logits_;
+  GoldenReference reference_;
+  const std::vector<int32_t>& tokens_ = reference_.tokens;
+  const std::vector<double>& logits_ = reference_.logits;
 };
 
 TEST_P(StackGrowthTest, GrownIsMadeLong) {

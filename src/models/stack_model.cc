@@ -153,6 +153,7 @@ StatusOr<StackModel::Extent> StackModel::GetExtent(
   MixerSetOptions& mixers = extent.mixers;
   mixers.horizon = options.horizon != 0 ? options.horizon : info_.max_length;
   mixers.plan = options.plan;
+  mixers.levels = options.levels;
   if (options.growable) mixers.longest = info_.max_length;
   if (options.shorter != nullptr) {
     const auto* const shorter =
@@ -206,10 +207,13 @@ StatusOr<std::shared_ptr<const PreparedModel>> StackModel::Prepare(
   for (const MixerSchedule::Group& group : schedule.groups) {
     spectra += group.plan.Memory(pool.NumThreads()).spectra;
   }
+  // All positions may come by steps, whatever was said of them.
+  PreparedPlans plans = {extent.mixers.horizon, options.plan.method,
+                         options.plan.schedule, schedule.Levels()};
   conv::Plan plan = FirstPlan(schedule, extent.mixers);
   return std::shared_ptr<const PreparedModel>(std::make_shared<StackPrepared>(
       weights_, *std::move(prepared), std::move(panels), std::move(plan),
-      spectra));
+      std::move(plans), spectra));
 }
 
 StatusOr<ModelMemory> StackModel::EstimateMemory(const PrepareOptions& options,

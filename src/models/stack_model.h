@@ -53,16 +53,18 @@ class StackPrepared : public PreparedModel {
   StackPrepared(std::shared_ptr<const StackWeights> weights,
                 std::shared_ptr<const PreparedMixers> mixers,
                 std::shared_ptr<const StackPanels> panels, conv::Plan plan,
-                size_t spectra)
+                PreparedPlans plans, size_t spectra)
       : weights_(std::move(weights)),
         mixers_(std::move(mixers)),
         panels_(std::move(panels)),
         plan_(std::move(plan)),
+        plans_(std::move(plans)),
         spectra_(spectra) {}
 
   const StackWeights& weights() const { return *weights_; }
   const PreparedMixers& mixers() const { return *mixers_; }
   const conv::Plan& plan() const override { return plan_; }
+  PreparedPlans plans() const override { return plans_; }
   size_t horizon() const override { return mixers_->horizon(); }
   size_t SpectraBytes() const override { return spectra_; }
   StatusOr<std::unique_ptr<ModelState>> NewState(
@@ -75,6 +77,7 @@ class StackPrepared : public PreparedModel {
   const std::shared_ptr<const PreparedMixers> mixers_;
   const std::shared_ptr<const StackPanels> panels_;  // Null: none.
   const conv::Plan plan_;  // Of the first group of long convolutions.
+  const PreparedPlans plans_;
   const size_t spectra_;
 };
 

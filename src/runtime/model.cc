@@ -47,6 +47,15 @@ StatusOr<size_t> LeftForPlan(const std::string& model, size_t others,
       model, ByteText(others), ByteText(limit)));
 }
 
+Status CheckOneExecutor(const std::string& model,
+                        const PrepareOptions& options) {
+  if (options.levels.empty()) return OkStatus();
+  return InvalidInput(fmt::format(
+      "{}: levels for {} executors of long convolutions were given, "
+      "expected those for the one that it has",
+      model, options.levels.size()));
+}
+
 StatusOr<std::unique_ptr<BatchState>> ModelState::Spread(size_t rows) const {
   std::vector<std::unique_ptr<ModelState>> forks;
   for (size_t r = 0; r < rows; ++r) {

@@ -78,6 +78,9 @@ struct PrepareOptions {
   // there, where that matters to the plan and was not measured before. Else
   // plans go by what was, or an estimate. (On the CPU `plan` has what was.)
   bool measure = false;
+  // For models with several executors of long convolutions: if not empty, what
+  // `plan.levels` is, for each of them, in the order of PreparedModel::plans.
+  std::vector<std::vector<conv::Level>> levels = {};
 
   static constexpr size_t kAll = static_cast<size_t>(-1);
 };
@@ -119,6 +122,22 @@ struct ModelMemory {
 // else. Errors: nothing, with the numbers.
 StatusOr<size_t> LeftForPlan(const std::string& model, size_t others,
                              size_t limit);
+// For models whose long convolutions have one executor. Error: levels for
+// several.
+Status CheckOneExecutor(const std::string& model,
+                        const PrepareOptions& options);
+
+// What a preparation follows: what makes another one whose states hold the
+// same things in the same places. Session files keep it.
+struct PreparedPlans {
+  size_t steps = 0;  // As PrepareOptions has it.
+  // As they were asked for. Where there are several executors, some may be on
+  // another schedule.
+  conv::Method method = conv::Method::kPaper;
+  conv::Schedule schedule = conv::Schedule::kAcrossLayers;
+  // Of each executor of long convolutions, in an order that is the model's.
+  std::vector<std::vector<conv::Level>> levels;
+};
 
 // Wall seconds spent by a state since it was made or reset.
 struct StepTimes {
@@ -286,7 +305,12 @@ class ModelState {
 class PreparedModel {
  public:
   virtual ~PreparedModel() = default;
+  // Where there are several, the first.
   virtual const conv::Plan& plan() const = 0;
+  virtual PreparedPlans plans() const {
+    const conv::Plan& one = plan();
+    return {one.problem.length, one.method, one.schedule, {one.levels}};
+  }
   virtual size_t horizon() const = 0;
   virtual size_t SpectraBytes() const = 0;
   // `pool` must outlive the state. Keeps this object alive by itself (it is

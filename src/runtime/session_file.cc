@@ -3,8 +3,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <span>
+#include <string_view>
 #include <utility>
 
 #include "base/cpu_info.h"
@@ -136,13 +138,42 @@ Status ReadHeader(const ConfigJson& json, SessionRecord* r, size_t* num_stops) {
   return OkStatus();
 }
 
+constexpr std::string_view kNextExecutor = "; ";
+
+std::string PrintLevels(const std::vector<std::vector<conv::Level>>& levels) {
+  const bool alike = std::adjacent_find(levels.begin(), levels.end(),
+                                        std::not_equal_to<>()) == levels.end();
+  std::string text;
+  for (size_t i = 0; i < levels.size() && !(alike && i == 1); ++i) {
+    conv::Plan plan;
+    plan.levels = levels[i];
+    text += fmt::format("{}{}", i == 0 ? "" : kNextExecutor, plan.Levels());
+  }
+  return text;
+}
+
+StatusOr<std::vector<std::vector<conv::Level>>> ParseAllLevels(
+    std::string_view text, const std::string& name) {
+  std::vector<std::vector<conv::Level>> all;
+  while (true) {
+    const size_t end = text.find(kNextExecutor);
+    const std::string_view one = text.substr(0, end);
+    all.emplace_back();
+    if (!one.empty()) {
+      LCSM_ASSIGN_OR_RETURN(all.back(), conv::ParseLevels(one, name));
+    }
+    if (end == std::string_view::npos) return all;
+    text.remove_prefix(end + kNextExecutor.size());
+  }
+}
+
 }  // namespace
 
 SessionRecord MakeSessionRecord(const Model& model,
                                 const PreparedModel& prepared,
                                 std::vector<int32_t> prompt) {
   const ModelInfo& info = model.info();
-  const conv::Plan& plan = prepared.plan();
+  const PreparedPlans plans = prepared.plans();
   SessionRecord record;
   record.program = std::string("lcsm ") + LCSM_VERSION;
   record.model = info.name;
@@ -150,11 +181,11 @@ SessionRecord MakeSessionRecord(const Model& model,
   record.weights = info.weight_format;
   record.simd_target = SimdTarget();
   record.horizon = prepared.horizon();
-  record.steps = plan.problem.length;
-  record.method = plan.method;
-  record.schedule = plan.schedule;
-  record.levels = plan.Levels();
-  record.growable = plan.problem.growable;
+  record.steps = plans.steps;
+  record.method = plans.method;
+  record.schedule = plans.schedule;
+  record.levels = PrintLevels(plans.levels);
+  record.growable = prepared.plan().problem.growable;
   record.prompt = std::move(prompt);
   return record;
 }
@@ -260,10 +291,13 @@ StatusOr<PrepareOptions> OpenedSession::ToPrepareOptions(
   prepare.growable = record.growable;
   plan.method = record.method;
   plan.schedule = record.schedule;
+  LCSM_ASSIGN_OR_RETURN(auto levels,
+                        ParseAllLevels(record.levels, reader.name()));
   plan.levels.clear();
-  if (!record.levels.empty()) {
-    LCSM_ASSIGN_OR_RETURN(plan.levels,
-                          conv::ParseLevels(record.levels, reader.name()));
+  if (levels.size() == 1) {
+    plan.levels = std::move(levels.front());
+  } else {
+    prepare.levels = std::move(levels);
   }
   prepare.plan = std::move(plan);
   return prepare;
@@ -290,11 +324,15 @@ void PlanAnew(PrepareOptions* prepare) {
     prepare->steps = PrepareOptions::kAll;
   }
   conv::PlanOptions& plan = prepare->plan;
-  if (plan.method == conv::Method::kPlanned && !plan.levels.empty() &&
-      plan.levels.back().serves == conv::Serves::kDistant) {
-    plan.latency = conv::Latency::kFlat;
+  prepare->levels.push_back(std::move(plan.levels));
+  for (const std::vector<conv::Level>& levels : prepare->levels) {
+    if (plan.method == conv::Method::kPlanned && !levels.empty() &&
+        levels.back().serves == conv::Serves::kDistant) {
+      plan.latency = conv::Latency::kFlat;
+    }
   }
   plan.levels.clear();
+  prepare->levels.clear();
 }
 
 }  // namespace lcsm

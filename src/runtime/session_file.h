@@ -31,7 +31,9 @@ struct SessionRecord {
   size_t horizon = 0, steps = 0;
   conv::Method method = conv::Method::kPlanned;
   conv::Schedule schedule = conv::Schedule::kAcrossLayers;
-  std::string levels;  // conv::Plan::Levels; empty for lazy and eager.
+  // PreparedPlans::levels as text (conv::Plan::Levels; empty for lazy and
+  // eager), "; " between executors; one where all have the same.
+  std::string levels;
   bool growable = false;
   // The generation. `options.cancel` is not part of it.
   GenerateOptions options;
