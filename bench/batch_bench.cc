@@ -47,13 +47,12 @@ Status CheckRows(const ModelState& trunk, const ModelInfo& info, size_t steps,
 }  // namespace
 
 StatusOr<std::vector<BatchResult>> RunBatch(
-    const Model& model, const BatchCase& wanted, ThreadPool& pool,
-    const std::function<bool(double)>& progress) {
+    const Model& model, const BatchCase& wanted, PrepareOptions prepare,
+    ThreadPool& pool, const std::function<bool(double)>& progress) {
   const ModelInfo& info = model.info();
+  prepare.horizon = wanted.prompt + wanted.steps;
   LCSM_ASSIGN_OR_RETURN(const std::shared_ptr<const PreparedModel> prepared,
-                        model.Prepare({.horizon = wanted.prompt + wanted.steps,
-                                       .plan = {.threads = pool.NumThreads()}},
-                                      pool, nullptr));
+                        model.Prepare(prepare, pool, nullptr));
   LCSM_ASSIGN_OR_RETURN(const std::unique_ptr<ModelState> trunk,
                         prepared->NewState(pool));
   std::mt19937 rng(11);

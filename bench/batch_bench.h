@@ -25,11 +25,13 @@ struct BatchCase {
 };
 
 // Each number of rows in turn, `repeats` times, behind a prompt of random
-// tokens. The last logits of every row are first compared, in every bit, with
-// those of a state by itself. `progress` is told the share done and answers
-// false to stop (kCancelled). Errors: those of the model; rows that differ.
+// tokens; prepared as `prepare` says, but for the horizon, which is what the
+// run takes. The last logits of every row are first compared, in every bit,
+// with those of a state by itself. `progress` is told the share done and
+// answers false to stop (kCancelled). Errors: those of the model; rows that
+// differ.
 StatusOr<std::vector<BatchResult>> RunBatch(
-    const Model& model, const BatchCase& wanted, ThreadPool& pool,
-    const std::function<bool(double)>& progress);
+    const Model& model, const BatchCase& wanted, PrepareOptions prepare,
+    ThreadPool& pool, const std::function<bool(double)>& progress);
 
 }  // namespace lcsm::bench

@@ -238,6 +238,36 @@ TEST(AllocationTest, DecodeStepsAllocateNothing) {
   }
 }
 
+TEST(AllocationTest, StepsOfBatchesOfStacksAllocateNothing) {
+  for (const char* name :
+       {"stack-ahead", "stack-links", "stack-mixed", "stack-relaxed",
+        "stu-full", "h3", "stripedhyena2"}) {
+    const auto model = LoadModel(std::filesystem::path(LCSM_SOURCE_DIR) /
+                                 "tests/data/golden" / name);
+    ASSERT_TRUE(model.ok()) << model.status().message();
+    for (size_t threads : {1, 2}) {
+      ThreadPool pool(threads);
+      PrepareOptions prepare;
+      prepare.horizon = 60;
+      prepare.plan.method = conv::Method::kPlanned;
+      const auto prepared = (*model)->Prepare(prepare, pool, nullptr).value();
+      const auto state = prepared->NewState(pool).value();
+      const std::vector<int32_t> prompt = {1, 2, 3, 1, 2};
+      ASSERT_TRUE(state->Prefill(prompt, {}).ok());
+      const auto batch = state->Spread(3).value();
+      std::vector<float> logits(3 * (*model)->info().padded_vocab);
+      const int32_t tokens[] = {1, 2, 3};
+      EXPECT_EQ(CountAllocations([&] {
+                  while (batch->StepRoom() > 0) {
+                    batch->Step(tokens, logits.data());
+                  }
+                }),
+                0u)
+          << name;
+    }
+  }
+}
+
 TEST(AllocationTest, StepsOfGrownSessionsAllocateNothing) {
   for (const char* name : {"hyenadna-tiny-1k-hf", "stack-mixed", "h3"}) {
     const auto model = LoadModel(std::filesystem::path(LCSM_SOURCE_DIR) /

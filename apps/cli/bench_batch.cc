@@ -13,6 +13,7 @@
 #include "bench_output.h"
 #include "bench_subject.h"
 #include "interrupt.h"
+#include "model_options.h"
 #include "progress.h"
 
 namespace lcsm::cli {
@@ -21,28 +22,31 @@ namespace {
 struct Options {
   BenchSubject subject;
   bench::BatchCase wanted = {.rows = {1, 2, 4, 8, 16}};
-  size_t threads = 0;
+  ExecutionOptions execution;
   std::string json_file;
 };
 
 Status Run(const Options& options) {
   LCSM_ASSIGN_OR_RETURN(const std::shared_ptr<const Model> model,
                         LoadBenchSubject(options.subject));
-  ThreadPool pool(options.threads);
+  ThreadPool pool(options.execution.threads);
+  const size_t horizon = options.wanted.prompt + options.wanted.steps;
+  LCSM_ASSIGN_OR_RETURN(const PrepareOptions prepare,
+                        ToPrepareOptions(options.execution, horizon));
   Progress bar("batches", false);
-  LCSM_ASSIGN_OR_RETURN(
-      const std::vector<bench::BatchResult> results,
-      bench::RunBatch(*model, options.wanted, pool, [&bar](double done) {
-        bar.Update(done);
-        return !Interrupted();
-      }));
+  LCSM_ASSIGN_OR_RETURN(const std::vector<bench::BatchResult> results,
+                        bench::RunBatch(*model, options.wanted, prepare, pool,
+                                        [&bar](double done) {
+                                          bar.Update(done);
+                                          return !Interrupted();
+                                        }));
   bar.Finish();
   const std::string name = SubjectName(options.subject, *model);
   std::string table = fmt::format(
-      "{}, {}; rows compared with states by themselves first\n"
+      "{}, {}, latency {}; rows compared with states by themselves first\n"
       "{:>6} {:>10} {:>10} {:>10} {:>14}\n",
-      name, Count(pool.NumThreads(), "thread"), "rows", "step ms", "mixers ms",
-      "tokens/s", "of the first");
+      name, Count(pool.NumThreads(), "thread"), options.execution.latency,
+      "rows", "step ms", "mixers ms", "tokens/s", "of the first");
   Json rows = Json::array();
   for (const bench::BatchResult& r : results) {
     table += fmt::format("{:>6} {:>10.4f} {:>10.4f} {:>10.0f} {:>14.2f}\n",
@@ -56,6 +60,7 @@ Status Run(const Options& options) {
   const Json json = {{"machine", bench::MachineJson()},
                      {"model", name},
                      {"threads", pool.NumThreads()},
+                     {"latency", options.execution.latency},
                      {"prompt", options.wanted.prompt},
                      {"steps", options.wanted.steps},
                      {"repeats", options.wanted.repeats},
@@ -85,7 +90,13 @@ void AddBenchBatch(App& root, Commands& commands) {
                   "runs of each case, in turns; medians")
       ->check(WholeIn(1, 1000))
       ->capture_default_str();
-  app->add_option("--threads", options->threads,
+  app->add_option("--latency", options->execution.latency,
+                  "best: least work in all; flat: nearly the same work in "
+                  "every step")
+      ->type_name("NAME")
+      ->check(OneOf({"best", "flat"}))
+      ->capture_default_str();
+  app->add_option("--threads", options->execution.threads,
                   "threads (default: one for each processor)")
       ->type_name("N")
       ->check(WholeIn(1, ThreadPool::kMaxThreads));

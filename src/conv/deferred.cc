@@ -204,6 +204,14 @@ void DeferredWork::CopyFrom(const DeferredWork& other) noexcept {
   std::copy_n(other.scratch_.data(), scratch_.size(), scratch_.data());
 }
 
+void DeferredWork::SpreadFrom(const DeferredWork& one) noexcept {
+  for (size_t l = 0; l < levels_.size(); ++l) {
+    levels_[l].begun = one.levels_[l].begun;
+    levels_[l].tile = one.levels_[l].tile;
+    for (Part& part : parts_) part.done[l] = Goal(l, 1, 1, part);
+  }
+}
+
 Status DeferredWork::Save(io::SectionWriter& writer) noexcept {
   Finish();
   for (const OneLevel& one : levels_) {

@@ -72,6 +72,10 @@ class DeferredWork {
   // Goes on where another one stands, made of the same arguments but for
   // memory of its own and a pool of as many threads.
   void CopyFrom(const DeferredWork& other) noexcept;
+  // Goes on where `one` stands, all of whose open tiles have run to their end:
+  // work of the same levels, for more rows. Their outputs, in the levels' kept
+  // memory, are the caller's to bring over.
+  void SpreadFrom(const DeferredWork& one) noexcept;
   // Saves and restores where the work stands; the outputs so far are in the
   // levels' kept memory. Save runs all open tiles to their end first, which
   // changes no bit of any output. Errors: the file's.

@@ -106,8 +106,9 @@ class OnlineConvolution {
   StatusOr<std::unique_ptr<OnlineConvolution>> Fork() const;
 
   // A session of `rows` rows, each with the past of this one, which has one. A
-  // row's outputs have the bits that this session would give. Errors: plans
-  // with distant levels, more rows than one, no rows; memory.
+  // row's outputs have the bits that this session would give. Tiles of distant
+  // levels that are open are first run to their end, here and at once. Errors:
+  // more rows than one, no rows; memory.
   StatusOr<std::unique_ptr<OnlineConvolution>> Spread(size_t rows) const;
 
   // Saves everything that moves, and brings it back into a session of the same

@@ -23,16 +23,22 @@ PreparedConvolution::ForBatch(size_t rows) const {
 StatusOr<std::unique_ptr<OnlineConvolution>> OnlineConvolution::Spread(
     size_t rows) const {
   const Plan& plan = prepared_->plan();
-  if (plan.problem.batch != 1 || deferred_ != nullptr) {
+  if (plan.problem.batch != 1) {
     return Unsupported(
-        "only a convolution of one row, without distant levels, can be spread "
-        "over several");
+        "only a convolution of one row can be spread over several");
   }
   LCSM_ASSIGN_OR_RETURN(
       const std::shared_ptr<const PreparedConvolution> prepared,
       prepared_->ForBatch(rows));
   LCSM_ASSIGN_OR_RETURN(std::unique_ptr<OnlineConvolution> batch,
                         Create(prepared, *pool_));
+  // A tile that is open stands at some piece of some history, with more of it
+  // in scratch memory. Whole it is outputs alone, which are wanted later: what
+  // is done of it by now shows in no bit.
+  if (deferred_ != nullptr) {
+    deferred_->Finish();
+    batch->deferred_->SpreadFrom(*deferred_);
+  }
   // Rows are neighbours within a group.
   const size_t histories = HistoryGroups(plan.problem);
   const auto spread = [&](const FloatBuffer& from, FloatBuffer& to) {

@@ -16,8 +16,8 @@ constexpr size_t kGrainFloats = 16384;
 class State final : public MixerState {
  public:
   State(std::vector<std::unique_ptr<MixerState>> inner, size_t width,
-        ThreadPool& pool)
-      : inner_(std::move(inner)), width_(width), pool_(pool) {}
+        size_t rows, ThreadPool& pool)
+      : inner_(std::move(inner)), width_(width), rows_(rows), pool_(pool) {}
 
   void Advance(size_t count) noexcept override {
     for (const auto& state : inner_) state->Advance(count);
@@ -34,15 +34,12 @@ class State final : public MixerState {
 
  private:
   void DoStep(const float* x, float* y) noexcept override {
-    const PointwiseKernels& kernels = GetPointwiseKernels();
     const size_t n = inner_.size();
-    const float* v = x + (n + 1) * width_;
     for (size_t o = 0; o < n; ++o) {
-      kernels.multiply(v, x + (n - o) * width_, width_, y);
+      Multiply(rows_, x, n - o, o == 0, y);
       inner_[o]->Step(y, y);
-      v = y;
     }
-    kernels.multiply(y, x, width_, y);
+    Multiply(rows_, x, 0, false, y);
   }
   Status DoPrefill(size_t count, const float* x, float* y) override {
     const size_t n = inner_.size();
@@ -94,6 +91,13 @@ class State final : public MixerState {
     }
     return OkStatus();
   }
+  Status DoSpreadFrom(const MixerState& one) override {
+    const auto& from = static_cast<const State&>(one);
+    for (size_t o = 0; o < inner_.size(); ++o) {
+      LCSM_RETURN_IF_ERROR(inner_[o]->SpreadFrom(*from.inner_[o]));
+    }
+    return OkStatus();
+  }
   Status DoLoad(io::SectionReader& reader, size_t position) override {
     for (const auto& state : inner_) {
       LCSM_RETURN_IF_ERROR(state->Load(reader, position));
@@ -102,7 +106,7 @@ class State final : public MixerState {
   }
 
   const std::vector<std::unique_ptr<MixerState>> inner_;
-  const size_t width_;
+  const size_t width_, rows_;
   ThreadPool& pool_;
 };
 
@@ -181,18 +185,19 @@ void GatedMixer::Taps(size_t which, size_t first, size_t count,
   }
 }
 
-StatusOr<std::unique_ptr<MixerState>> GatedMixer::NewState(
-    const Resources& resources) const {
+StatusOr<std::unique_ptr<MixerState>> GatedMixer::NewRows(
+    const Resources& resources, size_t rows) const {
   std::vector<std::unique_ptr<MixerState>> states;
   Resources own = resources;
   for (const auto& mixer : inner_) {
-    LCSM_ASSIGN_OR_RETURN(std::unique_ptr<MixerState> state,
-                          mixer->NewState(own));
+    LCSM_ASSIGN_OR_RETURN(
+        std::unique_ptr<MixerState> state,
+        rows == 1 ? mixer->NewState(own) : mixer->NewRows(own, rows));
     states.push_back(std::move(state));
     own.first_convolution += mixer->convolutions().count;
   }
   return std::unique_ptr<MixerState>(
-      new State(std::move(states), width_, *resources.pool));
+      new State(std::move(states), width_, rows, *resources.pool));
 }
 
 }  // namespace lcsm

@@ -36,7 +36,11 @@ class GatedMixer : public Mixer {
   void Taps(size_t which, size_t first, size_t count,
             float* values) const noexcept override;
   StatusOr<std::unique_ptr<MixerState>> NewState(
-      const Resources& resources) const override;
+      const Resources& resources) const override {
+    return NewRows(resources, 1);
+  }
+  StatusOr<std::unique_ptr<MixerState>> NewRows(const Resources& resources,
+                                                size_t rows) const override;
 
  private:
   GatedMixer() = default;

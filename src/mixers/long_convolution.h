@@ -51,6 +51,11 @@ class LongConvolution : public Mixer {
             float* values) const noexcept override;
   StatusOr<std::unique_ptr<MixerState>> NewState(
       const Resources& resources) const override;
+  // The executors have the rows.
+  StatusOr<std::unique_ptr<MixerState>> NewRows(const Resources& resources,
+                                                size_t) const override {
+    return NewState(resources);
+  }
 
  private:
   LongConvolution() = default;

@@ -70,7 +70,8 @@ struct MixerConvolutions {
   static constexpr size_t kEndless = static_cast<size_t>(-1);
 };
 
-// One sequence's state of one mixer. Made by MixerStates.
+// One sequence's state of one mixer, or that of several which go on by steps
+// together (Mixer::NewRows). Made by MixerStates.
 class MixerState {
  public:
   virtual ~MixerState() = default;
@@ -81,6 +82,7 @@ class MixerState {
   // are, or not overlapping. Finishes the output; contributions to later
   // positions may be left to MixerStates::Advance, which must follow before the
   // next step. Requires position() < horizon. Never allocates, never fails.
+  // Of several sequences x is [rows][in_width], y [rows][out_width].
   void Step(const float* x, float* y) noexcept {
     DoStep(x, y);
     ++position_;
@@ -99,9 +101,9 @@ class MixerState {
   }
 
   // Between Step and Advance: what the inputs so far contribute to the next
-  // position's output, [out_width], whether or not the horizon has that one.
-  // Only for a mixer that another one was declared to read ahead (MixerRead),
-  // which is why its work is not deferred.
+  // position's output, [out_width] of each sequence, whether or not the horizon
+  // has that one. Only for a mixer that another one was declared to read ahead
+  // (MixerRead), which is why its work is not deferred.
   virtual void Ahead(float* /*y*/) noexcept {}
 
   // MixerStates::Advance calls this for a mixer that defers work of its own
@@ -148,6 +150,14 @@ class MixerState {
     position_ = shorter.position_;
     return OkStatus();
   }
+  // This state was just made by NewRows, and `one` is one of the same mixer and
+  // horizon: each row goes on from where that one stands, in its bits. Error:
+  // memory.
+  Status SpreadFrom(const MixerState& one) {
+    LCSM_RETURN_IF_ERROR(DoSpreadFrom(one));
+    position_ = one.position_;
+    return OkStatus();
+  }
   // All that moves but the position. Errors: the file's.
   virtual Status Save(io::SectionWriter& writer) const = 0;
   // After an error it is fit only for Reset.
@@ -170,6 +180,9 @@ class MixerState {
   // DoCopyFrom where nothing of the state depends on the horizon. No default:
   // whose does, and forgets, would read behind the end.
   virtual Status DoGrowFrom(const MixerState& shorter) = 0;
+  // Only of states that NewRows makes; the same where all of the past is an
+  // executor's.
+  virtual Status DoSpreadFrom(const MixerState& one) { return DoCopyFrom(one); }
   virtual Status DoLoad(io::SectionReader& reader, size_t position) = 0;
 
  private:
@@ -245,6 +258,11 @@ class Mixer {
   // Error: memory.
   virtual StatusOr<std::unique_ptr<MixerState>> NewState(
       const Resources& resources) const = 0;
+  // A state of `rows` sequences that go on by steps, with executors of as many
+  // rows: MixerState::SpreadFrom, and no Prefill. Unless a mixer knows better,
+  // states of their own that take their steps in turn. Error: memory.
+  virtual StatusOr<std::unique_ptr<MixerState>> NewRows(
+      const Resources& resources, size_t rows) const;
 
  protected:
   Mixer() = default;

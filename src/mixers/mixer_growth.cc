@@ -35,6 +35,9 @@ StatusOr<std::unique_ptr<MixerStates>> MixerStates::Grown(
     std::shared_ptr<const PreparedMixers> longer) const {
   LCSM_RETURN_IF_ERROR(prepared_->CheckLonger(
       longer->schedule().groups, longer->size(), longer->horizon()));
+  if (rows_ != 1) {
+    return Unsupported("several sequences together were to grow, expected one");
+  }
   std::unique_ptr<MixerStates> grown(new MixerStates);
   grown->prepared_ = std::move(longer);
   grown->pool_ = pool_;

@@ -464,7 +464,8 @@ Status MixerStates::MakeStates() {
       resources.first_convolution = prepared_->first_convolution_[m];
     }
     LCSM_ASSIGN_OR_RETURN(std::unique_ptr<MixerState> state,
-                          mixer.NewState(resources));
+                          rows_ == 1 ? mixer.NewState(resources)
+                                     : mixer.NewRows(resources, rows_));
     states_.push_back(std::move(state));
   }
   return OkStatus();
@@ -528,6 +529,7 @@ StatusOr<std::unique_ptr<MixerStates>> MixerStates::Fork() const {
   std::unique_ptr<MixerStates> fork(new MixerStates);
   fork->prepared_ = prepared_;
   fork->pool_ = pool_;
+  fork->rows_ = rows_;
   for (const auto& convolution : convolutions_) {
     LCSM_ASSIGN_OR_RETURN(std::unique_ptr<conv::OnlineConvolution> copy,
                           convolution->Fork());

@@ -176,7 +176,7 @@ class PreparedMixers : public std::enable_shared_from_this<PreparedMixers> {
 
 // One sequence. For each position: Step each mixer once, in order, then
 // Advance. For known ones: Prefill each mixer with the same count, in order,
-// then Advance(count).
+// then Advance(count). Several sequences (Spread) take steps only.
 class MixerStates {
  public:
   size_t size() const { return states_.size(); }
@@ -193,6 +193,11 @@ class MixerStates {
   // Between positions: other states with the same past, independent from now
   // on, for the same pool. Error: memory.
   StatusOr<std::unique_ptr<MixerStates>> Fork() const;
+  // Between positions: `rows` sequences that go on by steps together, each with
+  // the past of this one, for the same pool. Each has the bits of a fork.
+  // Errors: no rows; sequences that are several already; memory.
+  StatusOr<std::unique_ptr<MixerStates>> Spread(size_t rows) const;
+  size_t rows() const { return rows_; }
   // Between positions: states of a longer set (MixerSetOptions::shorter) at the
   // same position, for the same pool. Every mixer goes on in the bits of one
   // that got all its inputs there. These ones stay. Errors: a set of other
@@ -240,7 +245,7 @@ class MixerStates {
   ThreadPool* pool_ = nullptr;
   std::vector<std::unique_ptr<conv::OnlineConvolution>> convolutions_;
   std::vector<std::unique_ptr<MixerState>> states_;
-  size_t position_ = 0;
+  size_t position_ = 0, rows_ = 1;
 };
 
 }  // namespace lcsm

@@ -1,6 +1,6 @@
 // What every mixer must do, tested the same way for all: steps against a slow
 // twin, known positions however cut and on however many threads, no look ahead,
-// reset, fork, save and load, memory as foretold.
+// reset, fork, several sequences together, save and load, memory as foretold.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -86,6 +86,58 @@ inline void ExpectNear(const std::vector<float>& y,
   ASSERT_EQ(y.size(), want.size()) << what;
   for (size_t i = 0; i < y.size(); ++i) {
     ASSERT_NEAR(y[i], want[i], tolerance) << what << ", element " << i;
+  }
+}
+
+// Several sequences go on together from where one stands, each with inputs of
+// its own: the bits of its forks, and what it was spread from takes no notice.
+inline void CheckSpread(const std::shared_ptr<const Mixer>& mixer,
+                        const std::vector<float>& x) {
+  const size_t in = mixer->in_width(), out = mixer->out_width();
+  const size_t length = x.size() / in;
+  size_t threads = 1;
+  for (const size_t at : {size_t{0}, size_t{1}, length / 2, length - 1}) {
+    for (const size_t rows : {1, 2, 5}) {
+      SCOPED_TRACE(std::to_string(rows) + " rows from " + std::to_string(at));
+      threads = 3 - threads;
+      ThreadPool pool(threads);
+      const auto states = Alone(mixer, length, pool);
+      ASSERT_NE(states, nullptr);
+      std::vector<float> y(length * out, NAN);
+      Take(*states, *mixer, x, 0, at / 2, length, &y);
+      Take(*states, *mixer, x, at / 2, at, 1, &y);
+      const auto batch = states->Spread(rows);
+      ASSERT_TRUE(batch.ok()) << batch.status().message();
+      EXPECT_EQ((*batch)->rows(), rows);
+      EXPECT_EQ((*batch)->position(), at);
+      std::vector<std::vector<float>> inputs(rows, x), want(rows, y);
+      for (size_t r = 0; r < rows; ++r) {
+        for (size_t i = at * in; i < x.size(); ++i) {
+          inputs[r][i] *= 1 - 0.25f * static_cast<float>(r);
+        }
+        auto fork = states->Fork();
+        ASSERT_TRUE(fork.ok());
+        Take(**fork, *mixer, inputs[r], at, length, 1, &want[r]);
+      }
+      std::vector<float> row_in(rows * in), row_out(rows * out);
+      for (size_t t = at; t < length; ++t) {
+        for (size_t r = 0; r < rows; ++r) {
+          std::copy_n(&inputs[r][t * in], in, &row_in[r * in]);
+        }
+        (**batch)[0].Step(row_in.data(), row_out.data());
+        (*batch)->Advance();
+        for (size_t r = 0; r < rows; ++r) {
+          ASSERT_EQ(std::memcmp(&row_out[r * out], &want[r][t * out],
+                                out * sizeof(float)),
+                    0)
+              << "row " << r << ", position " << t;
+        }
+      }
+      EXPECT_FALSE(states->Spread(0).ok());
+      EXPECT_EQ((*batch)->Spread(2).ok(), rows == 1);
+      Take(*states, *mixer, inputs[0], at, length, 1, &y);
+      EXPECT_TRUE(SameBits(y, want[0])) << "what it was spread from";
+    }
   }
 }
 
@@ -275,6 +327,8 @@ inline void CheckMixer(const std::shared_ptr<const Mixer>& mixer,
       want.begin(), want.begin() + static_cast<std::ptrdiff_t>(out));
   ExpectNear(RunAlone(mixer, first, 1, 1), first_want, tolerance, "horizon 1");
   ExpectNear(RunAlone(mixer, first, 2, 1), first_want, tolerance, "horizon 1");
+
+  CheckSpread(mixer, x);
 
   // More than one convolution in a mixer: one feeds the other.
   CheckGrowth({{mixer, {}}}, {}, length, out,

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/cpu_info.h"
+#include "conv/plan.h"
 #include "models/test_model.h"
 
 namespace lcsm {
@@ -97,16 +98,24 @@ TEST(HyenaBatchTest, EverySimdTargetAndWeightFormat) {
   ASSERT_TRUE(ForceSimdTarget("best").ok());
 }
 
-// Plans that cannot be spread go on by forks; nobody sees a difference.
-TEST(HyenaBatchTest, FlatLatencyGoesOnByForks) {
+// Spread while tiles of distant levels are open.
+TEST(HyenaBatchTest, FlatLatency) {
   const TestModel test(SmallConfig());
   ThreadPool pool(2);
   conv::PlanOptions plan;
-  plan.method = conv::Method::kPlanned;
-  plan.latency = conv::Latency::kFlat;
-  const auto state = test.NewState(pool, 300, plan);
-  ASSERT_TRUE(state->Prefill(RandomTokens(70, 12, 6), {}).ok());
-  ExpectRowsAreStates(test, *state, 3, 100);
+  plan.levels = conv::ParseLevels(
+                    "1x8 direct, 8x2 direct, 16 neighbours direct, "
+                    "16x4 distant fft-fused, 64 distant fft-fused",
+                    "plan")
+                    .value();
+  for (size_t stepped : {0, 1, 27, 58, 59}) {
+    SCOPED_TRACE(stepped);
+    const auto state = test.NewState(pool, 300, plan);
+    ASSERT_TRUE(state->Prefill(RandomTokens(70, 12, 6), {}).ok());
+    std::vector<float> logits(test.config.padded_vocab);
+    for (size_t t = 0; t < stepped; ++t) state->Step(1, logits.data());
+    ExpectRowsAreStates(test, *state, 3, 170);
+  }
 }
 
 }  // namespace

@@ -169,10 +169,8 @@ StatusOr<std::unique_ptr<HyenaState>> HyenaState::Grown(Shared longer) const {
 }
 
 StatusOr<std::unique_ptr<BatchState>> HyenaState::Spread(size_t rows) const {
-  // Work in slices is laid out for one row, and nobody wants batches *and* even
-  // steps.
-  if (convolution_ == nullptr || PendingIsApart() ||
-      convolution_->plan().Deferred()) {
+  // Before BeginSteps: contributions of the prompt are not in the executor yet.
+  if (convolution_ == nullptr || PendingIsApart()) {
     return ModelState::Spread(rows);
   }
   LCSM_ASSIGN_OR_RETURN(std::unique_ptr<HyenaBatch> batch,

@@ -217,6 +217,69 @@ TEST_P(StackGoldenTest, GreedyContinuationByItselfAndOfForks) {
       0);
 }
 
+// Each with tokens of its own, from positions in the middle of blocks and tiles
+// and at their ends: the bits of forks, and where they come from nobody
+// notices.
+TEST_P(StackGoldenTest, RowsOfABatchAreForks) {
+  const conv::PlanOptions plans[] = {
+      {.method = conv::Method::kPlanned},
+      {.method = conv::Method::kGardner},  // Deferred, at any length.
+      {.method = conv::Method::kEager},
+      {.method = conv::Method::kPaper, .schedule = conv::Schedule::kPerLayer}};
+  const size_t length = tokens_.size();
+  size_t turn = 0;
+  for (const conv::PlanOptions& plan : plans) {
+    const bool deferred = plan.method == conv::Method::kGardner;
+    const bool eager = plan.method == conv::Method::kEager;
+    if (IsRelaxed() && (deferred || eager)) continue;
+    if (GetParam() == "stack-ahead" && deferred) continue;
+    for (const size_t from : {size_t{0}, size_t{17}, size_t{32}, length - 2}) {
+      ++turn;
+      const size_t rows = 1 + turn * 3 % 8;
+      ThreadPool pool(1 + turn % 2);
+      SCOPED_TRACE(fmt::format("{}, {} rows from {}", conv::Name(plan.method),
+                               rows, from));
+      const auto trunk = NewState(pool, length, plan);
+      std::vector<float> last(vocab_);
+      // Known tokens, then steps.
+      ASSERT_TRUE(trunk->Prefill({tokens_.data(), from / 2}, {}).ok());
+      for (size_t t = from / 2; t < from; ++t) {
+        trunk->Step(tokens_[t], last.data());
+      }
+      const auto spread = trunk->Spread(rows);
+      ASSERT_TRUE(spread.ok()) << spread.status().message();
+      BatchState& batch = **spread;
+      ASSERT_EQ(batch.rows(), rows);
+      std::vector<std::unique_ptr<ModelState>> forks;
+      for (size_t r = 0; r < rows; ++r) {
+        forks.push_back(std::move(*trunk->Fork()));
+      }
+      std::vector<int32_t> tokens(rows);
+      std::vector<float> got(rows * vocab_), want(rows * vocab_);
+      for (size_t t = from; t < length; ++t) {
+        ASSERT_EQ(batch.position(), t);
+        ASSERT_EQ(batch.StepRoom(), length - t);
+        for (size_t r = 0; r < rows; ++r) {
+          tokens[r] = static_cast<int32_t>(
+              (static_cast<size_t>(tokens_[t]) + r * (t + 1)) %
+              model_->info().vocab);
+          forks[r]->Step(tokens[r], want.data() + r * vocab_);
+        }
+        batch.Step(tokens.data(), got.data());
+        ASSERT_EQ(
+            std::memcmp(got.data(), want.data(), got.size() * sizeof(float)), 0)
+            << "position " << t;
+        // Row 0 has the reference's tokens.
+        ExpectLogits(t, got.data());
+        trunk->Step(tokens_[t], last.data());
+        ASSERT_EQ(std::memcmp(last.data(), want.data(), vocab_ * sizeof(float)),
+                  0);
+      }
+      EXPECT_GT(batch.times().blocks, 0);
+    }
+  }
+}
+
 TEST_P(StackGoldenTest, SavedStatesGoOnInTheSameBits) {
   const fs::path file = fs::temp_directory_path() /
                         fmt::format("lcsm-stack-{}-{}", getpid(), GetParam());

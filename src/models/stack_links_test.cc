@@ -83,6 +83,33 @@ std::vector<float> LogitsOf(ModelState& state, size_t chunk) {
   return all;
 }
 
+// Three rows from the middle on, with tokens of their own.
+void ExpectRowsAreForks(ModelState& trunk) {
+  constexpr size_t kRows = 3, kFrom = 105;
+  const size_t vocab = trunk.padded_vocab();
+  std::vector<float> got(kRows * vocab), want(vocab);
+  for (size_t t = 0; t < kFrom; ++t) {
+    trunk.Step(static_cast<int32_t>(t % 17), want.data());
+  }
+  std::vector<std::unique_ptr<ModelState>> forks;
+  for (size_t r = 0; r < kRows; ++r) forks.push_back(trunk.Fork().value());
+  const auto batch = trunk.Spread(kRows).value();
+  for (size_t t = kFrom; t < kLength; ++t) {
+    int32_t tokens[kRows];
+    for (size_t r = 0; r < kRows; ++r) {
+      tokens[r] = static_cast<int32_t>((t * (t + r) + r) % 17);
+    }
+    batch->Step(tokens, got.data());
+    for (size_t r = 0; r < kRows; ++r) {
+      forks[r]->Step(tokens[r], want.data());
+      ASSERT_EQ(std::memcmp(got.data() + r * vocab, want.data(),
+                            vocab * sizeof(float)),
+                0)
+          << "row " << r << ", position " << t;
+    }
+  }
+}
+
 TEST(StackLinksTest, WhatAnEarlierBlockLeftGoesByBlocks) {
   const struct {
     size_t reader, block;
@@ -116,6 +143,16 @@ TEST(StackLinksTest, WhatAnEarlierBlockLeftGoesByBlocks) {
       ASSERT_EQ(
           std::memcmp(got.data(), want.data(), want.size() * sizeof(float)), 0)
           << chunk;
+    }
+    // And so they are for each row of a batch, tiles of distant levels that
+    // are half done where it begins or not.
+    for (const conv::Method method :
+         {conv::Method::kPlanned, conv::Method::kGardner}) {
+      const auto by = model->Prepare(
+          {.horizon = kLength, .plan = {.method = method}}, pool, nullptr);
+      ASSERT_TRUE(by.ok()) << by.status().message();
+      EXPECT_EQ((*by)->plan().Deferred(), method == conv::Method::kGardner);
+      ExpectRowsAreForks(*std::move(*(*by)->NewState(pool)));
     }
     // The link is there: other logits than without it, from position 1 on.
     const io::ScratchFolder other;

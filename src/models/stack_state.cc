@@ -3,30 +3,15 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <chrono>
 #include <utility>
 
-#include "kernels/dense.h"
-#include "kernels/pointwise.h"
 #include "models/known_blocks.h"
+#include "models/stack_batch.h"
 
 namespace lcsm {
 namespace {
 
-using Clock = std::chrono::steady_clock;
-
-// As in hyena_pass.cc, for the same reasons.
-constexpr size_t kRowUnit = 16;
-constexpr size_t kGrainProducts = 16384;
-
-// Known positions are handed to threads in multiples of this, which is one of
-// every target's tiles of vectors (dense_panels).
-constexpr size_t kPanelTokens = 24;
-
-double Seconds(Clock::time_point since) {
-  return std::chrono::duration<double>(Clock::now() - since).count();
-}
-
+// Known positions that go through at a time.
 size_t BlockTokens(const StackWeights& weights, size_t horizon) {
   return weights.reads_past() ? 1 : std::min(kBlockTokens, horizon);
 }
@@ -35,11 +20,9 @@ size_t BlockTokens(const StackWeights& weights, size_t horizon) {
 
 size_t StackState::Bytes(const StackWeights& weights, size_t horizon) {
   const StackDescription& stack = weights.description();
-  const size_t tokens = BlockTokens(weights, horizon);
-  return sizeof(float) *
-         (tokens * (stack.width + weights.row() + weights.most_in() +
-                    weights.most_out() + weights.slots() * stack.width) +
-          weights.slots() * stack.width + kHeadTokens * stack.padded_vocab);
+  return StackPass::Bytes(weights, BlockTokens(weights, horizon)) +
+         sizeof(float) *
+             (weights.slots() * stack.width + kHeadTokens * stack.padded_vocab);
 }
 
 StatusOr<std::unique_ptr<StackState>> StackState::Create(
@@ -55,20 +38,19 @@ StatusOr<std::unique_ptr<StackState>> StackState::Create(
 
 Status StackState::Allocate() {
   const StackDescription& stack = weights_->description();
-  tokens_ = BlockTokens(*weights_, prepared_->horizon());
-  const auto allocate = [](size_t floats, FloatBuffer* out) -> Status {
-    if (floats == 0) return OkStatus();
-    LCSM_ASSIGN_OR_RETURN(*out, FloatBuffer::Allocate(floats, "activations"));
-    return OkStatus();
-  };
-  const size_t width = stack.width, slots = weights_->slots();
-  LCSM_RETURN_IF_ERROR(allocate(tokens_ * width, &x_));
-  LCSM_RETURN_IF_ERROR(allocate(tokens_ * weights_->row(), &rows_));
-  LCSM_RETURN_IF_ERROR(allocate(tokens_ * weights_->most_in(), &in_));
-  LCSM_RETURN_IF_ERROR(allocate(tokens_ * weights_->most_out(), &out_));
-  LCSM_RETURN_IF_ERROR(allocate(slots * tokens_ * width, &slots_));
-  LCSM_RETURN_IF_ERROR(allocate(slots * width, &past_));
-  return allocate(kHeadTokens * stack.padded_vocab, &logits_);
+  LCSM_ASSIGN_OR_RETURN(
+      pass_,
+      StackPass::Create(*weights_, panels_.get(),
+                        BlockTokens(*weights_, prepared_->horizon()), pool_));
+  if (weights_->slots() != 0) {
+    LCSM_ASSIGN_OR_RETURN(
+        past_,
+        FloatBuffer::Allocate(weights_->slots() * stack.width, "activations"));
+  }
+  LCSM_ASSIGN_OR_RETURN(
+      logits_,
+      FloatBuffer::Allocate(kHeadTokens * stack.padded_vocab, "activations"));
+  return OkStatus();
 }
 
 void StackState::Reset() noexcept {
@@ -101,240 +83,16 @@ size_t StackState::HistoryBytes() const {
   return bytes;
 }
 
-template <typename Body>
-void StackState::EachRow(size_t count, size_t floats, Body&& body) noexcept {
-  pool_.ParallelFor(count, kGrainProducts / (floats + 1) + 1,
-                    [&](size_t begin, size_t end, size_t) {
-                      for (size_t t = begin; t < end; ++t) body(t);
-                    });
-}
-
-template <typename Body>
-void StackState::SplitRows(size_t n, size_t in, size_t count,
-                           Body&& body) noexcept {
-  const size_t units = (n + kRowUnit - 1) / kRowUnit;
-  pool_.ParallelFor(units, kGrainProducts / (kRowUnit * in * count),
-                    [&](size_t begin, size_t end, size_t) {
-                      body(begin * kRowUnit, std::min(n, end * kRowUnit));
-                    });
-}
-
-const float* StackState::Inputs(const StackOp& op, size_t count,
-                                size_t* stride) noexcept {
-  const size_t row = weights_->row();
-  if (op.from.size() == 1 && op.repeat == 1) {
-    *stride = row;
-    return Rows(op.from[0]);
-  }
-  *stride = op.in;
-  EachRow(count, op.in, [&](size_t t) {
-    float* to = in_.data() + t * op.in;
-    for (size_t r = 0; r < op.repeat; ++r) {
-      for (const StackSpan& from : op.from) {
-        to = std::copy_n(Rows(from) + t * row, from.width, to);
-      }
-    }
-  });
-  return in_.data();
-}
-
-void StackState::Linear(const StackOp& op, size_t count, bool step) noexcept {
-  const size_t row = weights_->row();
-  size_t stride = 0;
-  const float* const x = Inputs(op, count, &stride);
-  for (size_t i = 0; i < op.linear.size(); ++i) {
-    const LinearWeights& linear = op.linear[i];
-    float* const y = Rows(op.to[i]);
-    if (!step && panels_ != nullptr) {
-      const DenseKernels& dense = GetDenseKernels();
-      const size_t products = kPanelTokens * linear.in * linear.out;
-      pool_.ParallelFor(
-          (count + kPanelTokens - 1) / kPanelTokens,
-          kGrainProducts / products + 1, [&](size_t begin, size_t end, size_t) {
-            const size_t first = begin * kPanelTokens;
-            const size_t last = std::min(count, end * kPanelTokens);
-            dense.dense_panels(panels_->Of(op, i), linear.bias,
-                               x + first * stride, stride, last - first,
-                               y + first * row, row);
-          });
-      continue;
-    }
-    SplitRows(linear.out, linear.in, count, [&](size_t begin, size_t end) {
-      linear.Apply(begin, end, x, stride, count, y, row);
-    });
-  }
-}
-
-Status StackState::Mix(const StackOp& op, size_t count, bool step) noexcept {
-  const size_t row = weights_->row();
-  size_t stride = 0;
-  const float* x = Inputs(op, count, &stride);
-  if (stride != op.in && count > 1) {
-    EachRow(count, op.in, [&](size_t t) {
-      std::copy_n(x + t * stride, op.in, in_.data() + t * op.in);
-    });
-    x = in_.data();
-  }
-  const Clock::time_point start = Clock::now();
-  if (skip_mixers_) {
-    std::fill_n(out_.data(), count * op.out, 0.0f);
-  } else if (step) {
-    (*mixers_)[op.mixer].Step(x, out_.data());
-  } else {
-    LCSM_RETURN_IF_ERROR((*mixers_)[op.mixer].Prefill(count, x, out_.data()));
-  }
-  times_.mixers += Seconds(start);
-  EachRow(count, op.out, [&](size_t t) {
-    float* y = out_.data() + t * op.out;
-    if (op.bias != nullptr) {
-      GetPointwiseKernels().add(y, op.bias, op.out, y);
-    }
-    for (const StackSpan& to : op.to) {
-      std::copy_n(y, to.width, Rows(to) + t * row);
-      y += to.width;
-    }
-  });
-  return OkStatus();
-}
-
-Status StackState::Run(const StackOp& op, size_t count, bool step) noexcept {
-  const PointwiseKernels& kernels = GetPointwiseKernels();
-  const size_t row = weights_->row();
-  const size_t width = weights_->description().width;
-  switch (op.kind) {
-    case StackStepKind::kLinear:
-      Linear(op, count, step);
-      return OkStatus();
-    case StackStepKind::kMultiply:
-    case StackStepKind::kAdd:
-      EachRow(count, op.out, [&](size_t t) {
-        (op.kind == StackStepKind::kAdd ? kernels.add : kernels.multiply)(
-            Rows(op.from[0]) + t * row, Rows(op.from[1]) + t * row, op.out,
-            Rows(op.to[0]) + t * row);
-      });
-      return OkStatus();
-    case StackStepKind::kActivate:
-      // Some tens of operations an element.
-      EachRow(count, 32 * op.out, [&](size_t t) {
-        for (size_t i = 0; i < op.to.size(); ++i) {
-          Activate(op.activation, Rows(op.from[i]) + t * row, op.to[i].width,
-                   Rows(op.to[i]) + t * row);
-        }
-      });
-      return OkStatus();
-    case StackStepKind::kNorm:
-      EachRow(count, 4 * op.out, [&](size_t t) {
-        for (size_t i = 0; i < op.to.size(); ++i) {
-          op.norm.Apply(Rows(op.from[i]) + t * row, op.to[i].width,
-                        Rows(op.to[i]) + t * row);
-        }
-      });
-      return OkStatus();
-    case StackStepKind::kRead:
-      if (op.mixer != StackOp::kNoMixer) {
-        // One position at a time: reads_past().
-        (*mixers_)[op.mixer].Ahead(Rows(op.to[0]));
-        return OkStatus();
-      }
-      EachRow(count, width, [&](size_t t) {
-        // Of a block before this one all positions up to t are there; of this
-        // one or a later one those of earlier calls, and then t is 0.
-        const float* const kept =
-            t < op.delay
-                ? past_.data() + op.slot * width
-                : slots_.data() + (op.slot * tokens_ + t - op.delay) * width;
-        std::copy_n(kept, width, Rows(op.to[0]) + t * row);
-      });
-      return OkStatus();
-    case StackStepKind::kConvolve:
-    case StackStepKind::kAttention:
-    case StackStepKind::kLinearAttention:
-    case StackStepKind::kSelectiveScan:
-    case StackStepKind::kRelaxedConvolve:
-      return Mix(op, count, step);
-  }
-  return OkStatus();
-}
-
-Status StackState::Block(const StackBlockOps& block, size_t count,
-                         bool step) noexcept {
-  const Clock::time_point start = Clock::now();
-  const double mixers_before = times_.mixers;
-  const PointwiseKernels& kernels = GetPointwiseKernels();
-  const size_t width = weights_->description().width, row = weights_->row();
-  for (const StackPartOps& part : block.parts) {
-    EachRow(count, 4 * width, [&](size_t t) {
-      part.norm.Apply(x_.data() + t * width, width, Rows(part.input) + t * row);
-    });
-    for (const StackOp& op : part.ops) {
-      LCSM_RETURN_IF_ERROR(Run(op, count, step));
-    }
-    EachRow(count, width, [&](size_t t) {
-      float* const x = x_.data() + t * width;
-      kernels.add(x, Rows(part.output) + t * row, width, x);
-    });
-  }
-  if (block.slot != StackBlockOps::kNoSlot) {
-    std::copy_n(x_.data(), count * width,
-                slots_.data() + block.slot * tokens_ * width);
-  }
-  times_.blocks += Seconds(start) - (times_.mixers - mixers_before);
-  return OkStatus();
-}
-
-void StackState::Embed(const int32_t* tokens, size_t count) noexcept {
-  const size_t width = weights_->description().width;
-  for (size_t t = 0; t < count; ++t) {
-    std::copy_n(weights_->embedding() + static_cast<size_t>(tokens[t]) * width,
-                width, x_.data() + t * width);
-  }
-}
-
-void StackState::Advance(size_t count) noexcept {
-  const Clock::time_point start = Clock::now();
-  const size_t width = weights_->description().width;
-  for (size_t s = 0; s < weights_->slots(); ++s) {
-    std::copy_n(slots_.data() + (s * tokens_ + count - 1) * width, width,
-                past_.data() + s * width);
-  }
-  if (!skip_mixers_) mixers_->Advance(count);
-  position_ += count;
-  times_.mixers += Seconds(start);
-}
-
-const float* StackState::FinalNorm(size_t count) noexcept {
-  // Streams are at rest now, and rows of them are no narrower.
-  const size_t width = weights_->description().width;
-  EachRow(count, 4 * width, [&](size_t t) {
-    weights_->final_norm().Apply(x_.data() + t * width, width,
-                                 rows_.data() + t * width);
-  });
-  return rows_.data();
-}
-
-void StackState::Head(size_t first, size_t count, float* logits) noexcept {
-  const Clock::time_point start = Clock::now();
-  const LinearWeights& head = weights_->head();
-  const size_t width = head.in, row = weights_->row();
-  // Streams are at rest now: `input` lies at the beginning of each row.
-  EachRow(count, 4 * width, [&](size_t t) {
-    weights_->final_norm().Apply(x_.data() + (first + t) * width, width,
-                                 rows_.data() + t * row);
-  });
-  SplitRows(head.out, head.in, count, [&](size_t begin, size_t end) {
-    head.Apply(begin, end, rows_.data(), row, count, logits, head.out);
-  });
-  times_.head += Seconds(start);
-}
-
 void StackState::Step(int32_t token, float* logits) noexcept {
-  Embed(&token, 1);
-  for (const StackBlockOps& block : weights_->blocks()) {
-    // A step of a mixer does not fail, and nothing else can.
-    (void)Block(block, 1, true);
+  const StackSequences sequence = Sequence();
+  pass_->Embed(&token, 1);
+  for (size_t b = 0; b < weights_->blocks().size(); ++b) {
+    // A step does not fail.
+    (void)pass_->Block(b, StackPass::Tokens::kStep, 1, sequence);
   }
-  Advance(1);
-  Head(0, 1, logits);
+  pass_->Advance(StackPass::Tokens::kStep, 1, sequence);
+  ++position_;
+  pass_->Head(0, 1, logits, &times_);
 }
 
 Status StackState::CheckTokens(std::span<const int32_t> tokens) const {
@@ -362,22 +120,35 @@ Status StackState::Prefill(std::span<const int32_t> tokens,
   horizon_ = taken + std::min(request.following, horizon_ - taken);
   struct Pass {
     StackState& state;
+    StackPass& pass;
+    const StackSequences sequence;
     size_t position() const { return state.position_; }
     size_t layers() const { return state.weights_->blocks().size(); }
     size_t width() const { return state.weights_->description().width; }
     size_t vocab() const { return state.padded_vocab(); }
-    void Embed(const int32_t* ids, size_t count) { state.Embed(ids, count); }
+    void Embed(const int32_t* ids, size_t count) { pass.Embed(ids, count); }
     Status Layer(size_t layer, size_t count) {
-      return state.Block(state.weights_->blocks()[layer], count, false);
+      return pass.Block(layer, StackPass::Tokens::kKnown, count, sequence);
     }
-    void Advance(size_t count) { state.Advance(count); }
-    const float* Residual() const { return state.x_.data(); }
-    const float* FinalNorm(size_t count) { return state.FinalNorm(count); }
+    void Advance(size_t count) {
+      pass.Advance(StackPass::Tokens::kKnown, count, sequence);
+      state.position_ += count;
+    }
+    const float* Residual() const { return pass.residual(); }
+    const float* FinalNorm(size_t count) { return pass.FinalNorm(count); }
     void Head(size_t first, size_t count, float* logits) {
-      state.Head(first, count, logits);
+      pass.Head(first, count, logits, sequence.times);
     }
   };
-  return TakeInBlocks(tokens, request, tokens_, logits_.data(), Pass{*this});
+  return TakeInBlocks(tokens, request, pass_->tokens(), logits_.data(),
+                      Pass{*this, *pass_, Sequence()});
+}
+
+StatusOr<std::unique_ptr<BatchState>> StackState::Spread(size_t rows) const {
+  LCSM_ASSIGN_OR_RETURN(
+      std::unique_ptr<StackBatch> batch,
+      StackBatch::Create(weights_, *mixers_, past_, rows, StepRoom(), pool_));
+  return std::unique_ptr<BatchState>(std::move(batch));
 }
 
 StatusOr<std::unique_ptr<ModelState>> StackState::Fork() const {

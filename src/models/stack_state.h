@@ -1,5 +1,5 @@
-// One sequence of a stack: its mixers' states, and the forward pass that moves
-// them on.
+// One sequence of a stack: its mixers' states, and the forward pass
+// (stack_pass.h) that moves them on.
 #pragma once
 
 #include <memory>
@@ -10,6 +10,7 @@
 #include "lcsm/status.h"
 #include "mixers/mixer_set.h"
 #include "models/stack_panels.h"
+#include "models/stack_pass.h"
 #include "models/stack_weights.h"
 #include "runtime/model.h"
 
@@ -31,6 +32,9 @@ class StackState : public ModelState {
   Status Prefill(std::span<const int32_t> tokens,
                  const PrefillRequest& request) override;
   StatusOr<std::unique_ptr<ModelState>> Fork() const override;
+  // Rows that share each reading of the weights and of filters' spectra
+  // (StackBatch).
+  StatusOr<std::unique_ptr<BatchState>> Spread(size_t rows) const override;
   // PreparedModel::Grow, onto longer mixers of the same weights.
   StatusOr<std::unique_ptr<StackState>> Grown(
       std::shared_ptr<const StackWeights> weights,
@@ -63,39 +67,17 @@ class StackState : public ModelState {
 
   Status Allocate();
   Status CheckTokens(std::span<const int32_t> tokens) const;
-  void Embed(const int32_t* tokens, size_t count) noexcept;
-  // `count` positions through a block. A step (which cannot fail) or known
-  // positions (which may, for want of memory).
-  Status Block(const StackBlockOps& block, size_t count, bool step) noexcept;
-  Status Run(const StackOp& op, size_t count, bool step) noexcept;
-  Status Mix(const StackOp& op, size_t count, bool step) noexcept;
-  void Linear(const StackOp& op, size_t count, bool step) noexcept;
-  // Ends positions that all blocks have taken in.
-  void Advance(size_t count) noexcept;
-  // Of the first `count` positions, [count][D]; valid until the next call.
-  const float* FinalNorm(size_t count) noexcept;
-  void Head(size_t first, size_t count, float* logits) noexcept;
-  // A step's inputs side by side: rows and the floats from one to the next.
-  const float* Inputs(const StackOp& op, size_t count, size_t* stride) noexcept;
-  float* Rows(const StackSpan& span) { return rows_.data() + span.offset; }
-  // Calls body(t) for all rows.
-  template <typename Body>
-  void EachRow(size_t count, size_t floats, Body&& body) noexcept;
-  template <typename Body>
-  void SplitRows(size_t n, size_t in, size_t count, Body&& body) noexcept;
+  StackSequences Sequence() {
+    return {mixers_.get(), past_.data(), &times_, skip_mixers_};
+  }
 
   const std::shared_ptr<const StackWeights> weights_;
   const std::shared_ptr<const PreparedMixers> prepared_;
   const std::shared_ptr<const StackPanels> panels_;
   ThreadPool& pool_;
   std::unique_ptr<MixerStates> mixers_;
-  size_t tokens_ = 0;   // Positions that go through at a time.
-  FloatBuffer x_;       // Residual stream, [tokens][D].
-  FloatBuffer rows_;    // A part's streams, [tokens][row].
-  FloatBuffer in_;      // Of a mixer, [tokens][most_in].
-  FloatBuffer out_;     // [tokens][most_out]
-  FloatBuffer slots_;   // Residual streams for readers, [slot][tokens][D].
-  FloatBuffer past_;    // The same of the position before, [slot][D].
+  std::unique_ptr<StackPass> pass_;
+  FloatBuffer past_;    // Of StackSequences, [slot][D].
   FloatBuffer logits_;  // [kHeadTokens][padded_vocab]
   StepTimes times_;
   size_t position_ = 0;

@@ -2,7 +2,7 @@
 import json
 import unittest
 
-from harness import CliTest
+from harness import CliTest, golden
 
 
 class BenchBatch(CliTest):
@@ -18,8 +18,21 @@ class BenchBatch(CliTest):
             for row in data["results"]:
                 self.assertGreater(row["tokens_per_second"], 0)
 
+    def test_flat_plans_and_stacks(self):
+        sizes = ("--rows", "1,3", "--repeats", 1, "--threads", 2, "--json", "b.json")
+        for model, steps in ((self.dna_model, 900), (golden("stack-links"), 20), (golden("stack-relaxed"), 20)):
+            for latency in ("best", "flat"):
+                with self.subTest(model=model, latency=latency):
+                    args = ("bench", "batch", "--model", model, "--prompt", 5, "--steps", steps, "--latency", latency, *sizes)
+                    if "relaxed" in str(model) and latency == "flat":
+                        self.fails(1, *args, says=["latency"])
+                        continue
+                    self.assertIn(b"latency " + latency.encode(), self.ok(*args).stdout)
+                    with open(self.path("b.json")) as file:
+                        self.assertEqual(json.load(file)["latency"], latency)
+
     def test_wrong_usage(self):
-        for extra in (["--rows", "0"], ["--rows", "x"], ["--steps", "0"], ["--prompt", "0"]):
+        for extra in (["--rows", "0"], ["--rows", "x"], ["--steps", "0"], ["--prompt", "0"], ["--latency", "even"]):
             with self.subTest(extra=extra):
                 self.fails(2, "bench", "batch", *extra)
         self.fails(1, "bench", "batch", "--shape", "no-such-shape", says=["no-such-shape"])

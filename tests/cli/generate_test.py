@@ -253,6 +253,17 @@ class Formats(CliTest):
                     self.assertEqual(self.ok(*base, "--batch", batch).stdout, want)
         self.fails(2, *self.base("--batch", 0))
 
+    def test_samples_of_stacks_side_by_side(self):
+        for name in ("stack-mixed", "stack-relaxed", "h3"):
+            with self.subTest(name=name):
+                tokens = self.write("prompt.txt", "1 2 3 4 5")
+                base = ("generate", "--model", golden(name), "--prompt-tokens", tokens, "--format", "tokens", "--max-new-tokens", 40,
+                        "--seed", 3, "--num-samples", 4)
+                want = self.ok(*base, "--batch", 1).stdout
+                self.assertEqual(len(set(want.splitlines())), 4)
+                for batch in (3, 8):
+                    self.assertEqual(self.ok(*base, "--batch", batch, "--threads", 2).stdout, want)
+
     def test_fasta(self):
         done = self.ok(*self.base("--format", "fasta", "--num-samples", 2, "--allow", "ACGT"))
         records = done.stdout.decode().split(">")[1:]

@@ -95,7 +95,7 @@ _lcsm() {
       case ${COMP_WORDS[2]} in
         mixer) COMPREPLY=($(compgen -W "--channels --batch --mixers --lengths --threads --methods
           --taus --schedule --repeats --json --svg --help" -- "$cur")) ;;
-        batch) COMPREPLY=($(compgen -W "--model --weights --shape --rows --prompt --steps --repeats --threads --json --help" -- "$cur")) ;;
+        batch) COMPREPLY=($(compgen -W "--model --weights --shape --rows --prompt --steps --repeats --latency --threads --json --help" -- "$cur")) ;;
         contract) COMPREPLY=($(compgen -W "--channels --mixers --length --max-plus-channels --threads --repeats --json
           --help" -- "$cur")) ;;
         mixers) COMPREPLY=($(compgen -W "--mixers --lengths --layers --width --modes --no-states --threads --repeats
