@@ -33,6 +33,17 @@ inline std::shared_ptr<Device> OpenTestDevice(const std::string& name,
   return OpenCudaDevice(ParseDevice(name).value().index).value();
 }
 
+// Emulated devices for a model that is split: "emulated:0", ..
+inline std::vector<std::shared_ptr<Device>> MakeEmulatedRanks(
+    size_t count, EmulatedOptions options = {}) {
+  std::vector<std::shared_ptr<Device>> devices;
+  for (size_t r = 0; r < count; ++r) {
+    options.label = "emulated:" + std::to_string(r);
+    devices.push_back(MakeEmulatedDevice(options));
+  }
+  return devices;
+}
+
 inline std::string DeviceTestName(
     const testing::TestParamInfo<std::string>& info) {
   std::string name = info.param;
