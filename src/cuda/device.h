@@ -23,6 +23,7 @@
 #include <span>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "cuda/kernel_list.h"
 #include "cuda/portable.h"
@@ -295,13 +296,14 @@ StatusOr<Array<T>> Device::NewZeros(size_t size, const char* what) {
   return array;
 }
 
-// What --device and LoadOptions::device say: "cpu", "auto", "cuda" or "cuda:n".
+// What --device and LoadOptions::device say: "cpu", "auto", "cuda", "cuda:n" or
+// "cuda:n,m,..".
 struct DeviceChoice {
   enum class Kind { kCpu, kAuto, kCuda };
   Kind kind = Kind::kCpu;
-  int index = 0;
+  std::vector<int> indices = {0};  // Of GPUs; more than one share the model.
 };
-// Error: another text.
+// Errors: another text; the same GPU twice.
 StatusOr<DeviceChoice> ParseDevice(const std::string& text);
 
 // A GPU of this machine. Errors, a sentence each: a build without CUDA, no

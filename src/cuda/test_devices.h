@@ -30,7 +30,7 @@ inline std::shared_ptr<Device> OpenTestDevice(const std::string& name,
     return MakeEmulatedDevice(
         {.shared_bytes = shared_bytes, .l2_bytes = 64 << 10});
   }
-  return OpenCudaDevice(ParseDevice(name).value().index).value();
+  return OpenCudaDevice(ParseDevice(name).value().indices.front()).value();
 }
 
 // Emulated devices for a model that is split: "emulated:0", ..
