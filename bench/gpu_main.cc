@@ -142,12 +142,13 @@ int main(int argc, char** argv) {
     return 2;
   }
   const auto choice = lcsm::cuda::ParseDevice(arguments.device);
-  if (!choice.ok() || choice->kind != lcsm::cuda::DeviceChoice::Kind::kCuda) {
+  if (!choice.ok() || choice->kind != lcsm::cuda::DeviceChoice::Kind::kCuda ||
+      choice->indices.size() != 1) {
     fmt::print(stderr, "lcsm_gpu_bench: the device is '{}', expected cuda:N\n",
                arguments.device);
     return 2;
   }
-  const auto device = lcsm::cuda::OpenCudaDevice(choice->index);
+  const auto device = lcsm::cuda::OpenCudaDevice(choice->indices.front());
   if (!device.ok()) {
     fmt::print(stderr, "lcsm_gpu_bench: {}\n", device.status().message());
     return 1;

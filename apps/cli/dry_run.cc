@@ -104,10 +104,9 @@ StatusOr<std::string> DryRun(const Model& model, const PrepareOptions& prepare,
                              size_t samples, size_t batch) {
   LCSM_ASSIGN_OR_RETURN(const ModelMemory memory,
                         model.EstimateMemory(prepare, prepare.plan.threads));
-  std::string text = Table(
-      fmt::format("memory of {} on {}", Count(prepare.horizon, "position"),
-                  WhereText(memory, prepare.plan.threads)),
-      MemoryRows(memory));
+  std::string text = MemoryTables(
+      fmt::format("memory of {}", Count(prepare.horizon, "position")), memory,
+      prepare.plan.threads);
   // Of a stack all of its mixers have something to say.
   text += memory.schedule.empty()
               ? fmt::format("\nplan: {}\n", memory.plan.Print())
@@ -116,9 +115,10 @@ StatusOr<std::string> DryRun(const Model& model, const PrepareOptions& prepare,
                         SamplesAtOnce(model, prepare, samples, batch));
   if (at_once > 1) {
     text += fmt::format(
-        "samples: {} side by side, {} more; times are those of one after "
+        "samples: {} side by side, {} more{}; times are those of one after "
         "another\n",
-        at_once, ByteText(at_once * SampleBytes(memory)));
+        at_once, ByteText(at_once * SampleBytes(memory)),
+        memory.ranks.empty() ? "" : " on " + memory.device);
   }
   LCSM_ASSIGN_OR_RETURN(const double blocks, BlocksSeconds(model, prepare));
   const size_t steps = std::min(prepare.steps, prepare.horizon);

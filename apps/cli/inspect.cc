@@ -104,15 +104,34 @@ std::string ToText(const Report& report) {
   std::string text = Table(report.folder, rows);
   if (!info.details.empty()) text += "\n" + Table("details", info.details);
   if (report.with_memory) {
-    text += "\n" + Table(fmt::format("memory of one sequence of {} on {}",
-                                     Count(report.length, "position"),
-                                     WhereText(report.memory, report.threads)),
-                         MemoryRows(report.memory));
+    text += "\n" + MemoryTables(fmt::format("memory of one sequence of {}",
+                                            Count(report.length, "position")),
+                                report.memory, report.threads);
     if (!report.memory.device.empty()) {
       text += fmt::format("\nplan: {}\n", report.memory.plan.Print());
     }
   }
   return text;
+}
+
+Json BytesJson(const ModelMemory& memory) {
+  const auto& convolution = memory.convolution;
+  Json json = {
+      {"weights", memory.weights},
+      {"making", convolution.making},
+      {"taps", convolution.taps},
+      {"spectra", convolution.spectra},
+      {"histories", convolution.histories},
+      {"blocks", convolution.blocks},
+      {"scratch", convolution.scratch},
+      {"activations", memory.activations},
+      {"total", memory.Total()},
+  };
+  if (!memory.device.empty()) {
+    json["device_free"] = memory.device_free;
+    json["host"] = memory.host;
+  }
+  return json;
 }
 
 std::string ToJson(const Report& report) {
@@ -141,26 +160,18 @@ std::string ToJson(const Report& report) {
   for (const auto& [label, value] : info.details) details[label] = value;
   json["details"] = details;
   if (report.with_memory) {
-    const auto& convolution = report.memory.convolution;
     json["length"] = report.length;
     json["threads"] = report.threads;
-    json["memory_bytes"] = {
-        {"weights", report.memory.weights},
-        {"making", convolution.making},
-        {"taps", convolution.taps},
-        {"spectra", convolution.spectra},
-        {"histories", convolution.histories},
-        {"blocks", convolution.blocks},
-        {"scratch", convolution.scratch},
-        {"activations", report.memory.activations},
-        {"total", report.memory.Total()},
-    };
+    json["memory_bytes"] = BytesJson(report.memory);
     if (!report.memory.device.empty()) {
       json["device"] = report.memory.device;
       json["plan"] = report.memory.plan.Print();
-      json["memory_bytes"]["device_free"] = report.memory.device_free;
-      json["memory_bytes"]["host"] = report.memory.host;
       json["not_counted"] = report.memory.uncounted;
+    }
+    // What stands above is of the device with the least to spare.
+    for (const ModelMemory& rank : report.memory.ranks) {
+      json["devices"].push_back(
+          {{"device", rank.device}, {"memory_bytes", BytesJson(rank)}});
     }
   }
   // Names come from files: whatever is not UTF-8 is replaced, never thrown at.

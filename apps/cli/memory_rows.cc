@@ -47,4 +47,16 @@ std::string Table(const std::string& title, const Rows& rows) {
   return text;
 }
 
+std::string MemoryTables(const std::string& title, const ModelMemory& memory,
+                         size_t threads) {
+  std::string text;
+  for (const ModelMemory& rank : memory.ranks) {
+    if (!text.empty()) text += '\n';
+    text += MemoryTables(title, rank, threads);
+  }
+  if (!text.empty()) return text;
+  return Table(fmt::format("{} on {}", title, WhereText(memory, threads)),
+               MemoryRows(memory));
+}
+
 }  // namespace lcsm::cli

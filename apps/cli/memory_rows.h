@@ -16,5 +16,8 @@ Rows MemoryRows(const ModelMemory& memory);
 // "cuda:0 (its name)", or the threads of the CPU.
 std::string WhereText(const ModelMemory& memory, size_t threads);
 std::string Table(const std::string& title, const Rows& rows);
+// A table of that, titled `title` and where; one for each device of several.
+std::string MemoryTables(const std::string& title, const ModelMemory& memory,
+                         size_t threads);
 
 }  // namespace lcsm::cli

@@ -75,8 +75,8 @@ void AddModelOption(App& app, ModelOption& option) {
 
 void AddDeviceOption(App& app, ModelOption& option) {
   app.add_option("--device", option.device,
-                 "Where the model runs: cpu, cuda, cuda:N, or auto, the first "
-                 "GPU that can")
+                 "Where the model runs: cpu, cuda, cuda:N, cuda:N,M,.. (split "
+                 "among these GPUs), or auto, the first GPU that can")
       ->type_name("NAME")
       ->check(Check([](std::string& text) -> std::string {
         return cuda::ParseDevice(text).status().message();

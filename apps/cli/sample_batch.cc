@@ -8,6 +8,20 @@ namespace {
 
 constexpr size_t kBytesUnasked = size_t{1} << 30;
 
+// Rows that there is room for beside a state.
+size_t RowsThatFit(const ModelMemory& memory, size_t limit) {
+  size_t room =
+      limit != 0 ? limit - std::min(limit, memory.Total()) : kBytesUnasked;
+  if (!memory.device.empty()) {
+    // All that the run leaves of the device, and no more than that.
+    const size_t taken = memory.Total() - memory.weights;
+    const size_t left =
+        memory.device_free - std::min(memory.device_free, taken);
+    room = limit != 0 ? std::min(room, left) : left;
+  }
+  return room / std::max<size_t>(SampleBytes(memory), 1);
+}
+
 }  // namespace
 
 size_t SampleBytes(const ModelMemory& memory) {
@@ -24,18 +38,12 @@ StatusOr<size_t> SamplesAtOnce(const Model& model,
   // first; if not, whoever prepares the model says so.
   if (estimate.status().code() == StatusCode::kResourceExhausted) return 1;
   LCSM_ASSIGN_OR_RETURN(const ModelMemory memory, std::move(estimate));
-  const size_t row = SampleBytes(memory);
-  const size_t limit = prepare.memory_limit;
-  size_t room =
-      limit != 0 ? limit - std::min(limit, memory.Total()) : kBytesUnasked;
-  if (!memory.device.empty()) {
-    // All that the run leaves of the device, and no more than that.
-    const size_t taken = memory.Total() - memory.weights;
-    const size_t left =
-        memory.device_free - std::min(memory.device_free, taken);
-    room = limit != 0 ? std::min(room, left) : left;
+  // Of several devices each has its part of every sample.
+  size_t fit = RowsThatFit(memory, prepare.memory_limit);
+  for (const ModelMemory& rank : memory.ranks) {
+    fit = std::min(fit, RowsThatFit(rank, prepare.memory_limit));
   }
-  return std::clamp<size_t>(room / std::max<size_t>(row, 1), 1, most);
+  return std::clamp<size_t>(fit, 1, most);
 }
 
 SampleGroup::SampleGroup(size_t first, size_t count,

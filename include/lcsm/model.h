@@ -35,7 +35,8 @@ class Model {
 
   // Bytes a session of `options` needs beside nothing else: weights, filters,
   // their transforms, histories and activations; of a GPU's memory where the
-  // model runs on one (which may then measure, as making the session would).
+  // model runs on one (which may then measure, as making the session would), of
+  // several that share it that of the one with the least to spare.
   StatusOr<size_t> EstimateMemoryBytes(const SessionOptions& options) const;
 
  private:

@@ -50,8 +50,9 @@ enum class WeightFormat {
 
 struct LoadOptions {
   WeightFormat weights = WeightFormat::kFloat32;
-  // Where the model runs: "cpu", "cuda", "cuda:N" (the Nth GPU, from 0), or
-  // "auto" (the first GPU if there is one and the model can, else the CPU).
+  // Where the model runs: "cpu", "cuda", "cuda:N" (the Nth GPU, from 0),
+  // "cuda:N,M,.." (split among these), or "auto" (the first GPU if there is one
+  // and the model can, else the CPU).
   std::string device = "cpu";
 };
 

@@ -515,8 +515,9 @@ TEST(ModelApi, WeightsInFewerBits) {
 TEST(ModelApi, Devices) {
   EXPECT_TRUE(lcsm::Model::Load(kFolder, {.device = "auto"}).ok());
   const auto wrong = lcsm::Model::Load(kFolder, {.device = "gpu"});
-  EXPECT_EQ(wrong.status().message(),
-            "the device is 'gpu', expected cpu, cuda, cuda:N or auto");
+  EXPECT_EQ(
+      wrong.status().message(),
+      "the device is 'gpu', expected cpu, cuda, cuda:N, cuda:N,M,.. or auto");
   // No CUDA in this build, no driver, or fewer than a hundred GPUs.
   const auto far = lcsm::Model::Load(kFolder, {.device = "cuda:99"});
   ASSERT_FALSE(far.ok());

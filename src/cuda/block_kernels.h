@@ -15,12 +15,13 @@
 
 namespace lcsm::cuda {
 
-// x[row] = embedding[tokens[row]]; the first launch of a step counts it.
+// x[row] = embedding[tokens[row]], or zeros on a rank without embedding; the
+// first launch of a step counts it.
 struct EmbedKernel : Elementwise<EmbedKernel> {
   struct Args {
     StepControl* control = nullptr;  // Null: only looks up.
     const int32_t* tokens = nullptr;
-    const float* embedding = nullptr;  // [vocab][width]
+    const float* embedding = nullptr;  // [vocab][width]; null: none.
     uint64_t rows = 0, width = 0;
     float* x = nullptr;
   };
@@ -30,6 +31,10 @@ struct EmbedKernel : Elementwise<EmbedKernel> {
   }
   LCSM_HD static void Element(const Args& args, uint64_t id) {
     if (id == 0 && args.control != nullptr) ++args.control->known;
+    if (args.embedding == nullptr) {
+      args.x[id] = 0;
+      return;
+    }
     const auto token = static_cast<uint64_t>(args.tokens[id / args.width]);
     args.x[id] = args.embedding[token * args.width + id % args.width];
   }

@@ -6,8 +6,10 @@
 #include <cuda_runtime_api.h>
 #include <fmt/format.h>
 
+#include <chrono>
 #include <memory>
 #include <mutex>
+#include <span>
 #include <string>
 #include <utility>
 
@@ -16,6 +18,14 @@
 #include "cuda/device.h"
 
 namespace lcsm::cuda {
+
+// What a queue's work may wait for: other GPUs of a model that is split.
+class CudaPeers {
+ public:
+  virtual ~CudaPeers() = default;
+  // False: one is lost, and whatever waited for it has been ended.
+  virtual bool AreThere() noexcept = 0;
+};
 
 // One sentence for whatever a call said.
 Status Explain(cudaError_t error, const std::string& who, const char* doing);
@@ -51,11 +61,24 @@ class CudaDevice final : public Device {
                                                       size_t batch) override;
   StatusOr<std::unique_ptr<DepthwiseConvolution>> NewDepthwise(
       size_t channels, size_t length) override;
+  StatusOr<std::shared_ptr<Communicator>> NewCommunicator(
+      std::span<const std::shared_ptr<Device>> devices) override;
   // What cuBLAS's manual recommends.
   size_t GemmWorkBytes() const override {
     return size_t{info_.major >= 9 ? 32u : 4u} << 20;
   }
 
+  int index() const { return index_; }
+  // Whether it still answers; remembers why not.
+  bool Answers() {
+    Use();
+    const cudaError_t error = cudaStreamQuery(copies_);
+    if (error != cudaErrorNotReady) {
+      return Check(error, "it ran our launches").ok() && status().ok();
+    }
+    (void)cudaGetLastError();
+    return status().ok();
+  }
   // The runtime's device is a thread's own.
   void Use() const { (void)cudaSetDevice(index_); }
   Status Explained(cudaError_t error, const char* doing) const {
@@ -168,6 +191,9 @@ class CudaQueue final : public Queue {
     return made(cudaEventCreateWithFlags(&mark_, cudaEventDisableTiming));
   }
   cudaStream_t stream() const { return stream_; }
+  const std::shared_ptr<CudaDevice>& device() const { return device_; }
+  // From now on its work may wait for others.
+  void Join(std::shared_ptr<CudaPeers> peers) { peers_ = std::move(peers); }
 
   void CopyIn(void* to, const void* from, size_t bytes) noexcept override {
     CopyKind(to, from, bytes, cudaMemcpyHostToDevice);
@@ -230,6 +256,8 @@ class CudaQueue final : public Queue {
   }
   Status Wait() noexcept override {
     device_->Use();
+    LCSM_RETURN_IF_ERROR(
+        WaitWithPeers([this] { return cudaStreamQuery(stream_); }));
     LCSM_RETURN_IF_ERROR(Check(cudaStreamSynchronize(stream_)));
     return device_->status();
   }
@@ -239,6 +267,8 @@ class CudaQueue final : public Queue {
   }
   Status WaitForMark() noexcept override {
     device_->Use();
+    LCSM_RETURN_IF_ERROR(
+        WaitWithPeers([this] { return cudaEventQuery(mark_); }));
     LCSM_RETURN_IF_ERROR(Check(cudaEventSynchronize(mark_)));
     return device_->status();
   }
@@ -266,6 +296,24 @@ class CudaQueue final : public Queue {
     Record(status);
     return status;
   }
+  // What waits for a GPU that is lost never ends, and neither would a wait of
+  // the runtime's: looks after the others now and then.
+  template <typename Query>
+  Status WaitWithPeers(Query&& query) noexcept {
+    if (peers_ == nullptr) return OkStatus();
+    using Clock = std::chrono::steady_clock;
+    constexpr auto kBetween = std::chrono::milliseconds(1);
+    Clock::time_point next = Clock::now() + kBetween;
+    for (cudaError_t error = query(); error != cudaSuccess; error = query()) {
+      if (error != cudaErrorNotReady) return Check(error);
+      (void)cudaGetLastError();
+      if (Clock::now() < next) continue;
+      if (!peers_->AreThere()) return device_->status();
+      device_->Use();
+      next = Clock::now() + kBetween;
+    }
+    return OkStatus();
+  }
   // Nothing is lost by a capture that fails, unless something was before: then
   // whatever is asked next says so.
   Status NotCaptured(cudaError_t error) {
@@ -289,6 +337,7 @@ class CudaQueue final : public Queue {
   const CublasFunctions* functions_ = nullptr;
   cublasHandle_t cublas_ = nullptr;
   Memory gemm_work_;
+  std::shared_ptr<CudaPeers> peers_;
   bool capturing_ = false;
   Status captured_;  // What captured launches met.
 };

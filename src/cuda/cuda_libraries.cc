@@ -81,6 +81,24 @@ StatusOr<const CudnnFunctions*> LoadCudnn() {
 }
 #endif
 
+#ifdef LCSM_NCCL
+StatusOr<const NcclFunctions*> LoadNccl() {
+  using F = NcclFunctions;
+  static const Library<F> kNccl(
+      "NCCL", fmt::format("libnccl.so.{}", NCCL_MAJOR), [](Library<F>& l) {
+        l.Bind("ncclCommInitAll", &F::init_all);
+        l.Bind("ncclCommDestroy", &F::destroy);
+        l.Bind("ncclCommAbort", &F::abort);
+        l.Bind("ncclCommGetAsyncError", &F::get_async_error);
+        l.Bind("ncclGroupStart", &F::group_start);
+        l.Bind("ncclGroupEnd", &F::group_end);
+        l.Bind("ncclAllReduce", &F::all_reduce);
+        l.Bind("ncclGetErrorString", &F::error_string);
+      });
+  return kNccl.functions();
+}
+#endif
+
 StatusOr<const CublasFunctions*> LoadCublas() {
   using F = CublasFunctions;
   static const Library<F> kCublas(

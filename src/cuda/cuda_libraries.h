@@ -1,6 +1,6 @@
-// cuBLAS, cuFFT and cuDNN, fetched when they are first wanted: linked in, they
-// would cost every run of the command the time to load half a gigabyte, on the
-// CPU as well.
+// cuBLAS, cuFFT, cuDNN and NCCL, fetched when they are first wanted: linked in,
+// they would cost every run of the command the time to load half a gigabyte, on
+// the CPU as well.
 #pragma once
 
 #include <cublas_v2.h>
@@ -9,6 +9,10 @@
 #if __has_include(<cudnn.h>)
 #include <cudnn.h>
 #define LCSM_CUDNN
+#endif
+#if __has_include(<nccl.h>)
+#include <nccl.h>
+#define LCSM_NCCL
 #endif
 
 #include "lcsm/status.h"
@@ -55,6 +59,20 @@ struct CudnnFunctions {
   decltype(&cudnnConvolutionForward) forward = nullptr;
 };
 StatusOr<const CudnnFunctions*> LoadCudnn();
+#endif
+
+#ifdef LCSM_NCCL
+struct NcclFunctions {
+  decltype(&ncclCommInitAll) init_all = nullptr;
+  decltype(&ncclCommDestroy) destroy = nullptr;
+  decltype(&ncclCommAbort) abort = nullptr;
+  decltype(&ncclCommGetAsyncError) get_async_error = nullptr;
+  decltype(&ncclGroupStart) group_start = nullptr;
+  decltype(&ncclGroupEnd) group_end = nullptr;
+  decltype(&ncclAllReduce) all_reduce = nullptr;
+  decltype(&ncclGetErrorString) error_string = nullptr;
+};
+StatusOr<const NcclFunctions*> LoadNccl();
 #endif
 
 // Loaded at the first call, for good; thread safe. Error: a library that is not

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
 #include <system_error>
 
@@ -72,14 +73,32 @@ StatusOr<DeviceChoice> ParseDevice(const std::string& text) {
   }
   choice.kind = DeviceChoice::Kind::kCuda;
   if (text == "cuda") return choice;
-  if (text.starts_with("cuda:") && text.size() > 5) {
-    const char* const end = text.data() + text.size();
-    const auto [rest, error] =
-        std::from_chars(text.data() + 5, end, choice.index);
-    if (error == std::errc() && rest == end && choice.index >= 0) return choice;
+  const auto wrong = [&text] {
+    return InvalidInput(fmt::format(
+        "the device is '{}', expected cpu, cuda, cuda:N, cuda:N,M,.. or auto",
+        text));
+  };
+  if (!text.starts_with("cuda:")) return wrong();
+  choice.indices.clear();
+  const char* const end = text.data() + text.size();
+  for (const char* at = text.data() + 4; at != end;) {
+    ++at;  // The colon, or a comma.
+    int index = 0;
+    const auto [rest, error] = std::from_chars(at, end, index);
+    if (error != std::errc() || index < 0 || (rest != end && *rest != ',')) {
+      return wrong();
+    }
+    if (std::find(choice.indices.begin(), choice.indices.end(), index) !=
+        choice.indices.end()) {
+      return InvalidInput(fmt::format(
+          "the device is '{}', which names cuda:{} twice, expected each GPU "
+          "once",
+          text, index));
+    }
+    choice.indices.push_back(index);
+    at = rest;
   }
-  return InvalidInput(fmt::format(
-      "the device is '{}', expected cpu, cuda, cuda:N or auto", text));
+  return choice;
 }
 
 }  // namespace lcsm::cuda

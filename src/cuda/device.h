@@ -19,9 +19,11 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <span>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "cuda/kernel_list.h"
 #include "cuda/portable.h"
@@ -149,6 +151,35 @@ class Queue {
                            size_t args_bytes) noexcept = 0;
 };
 
+// Devices that add among each other: the ranks of a model that is split
+// (split.h). A process holds all of them or, with others like it, some.
+//
+// What must never happen: a sum in which a rank does not take part, or sums in
+// another order on one rank than on the others. GPUs wait for each other for
+// ever then. So Sum takes all ranks at once, and whoever enqueues sums, or
+// replays graphs that hold some, holds Order() until all ranks have theirs.
+class Communicator {
+ public:
+  virtual ~Communicator() = default;
+
+  // Whether queues may capture sums. What may is captured on all queues or on
+  // none, and after a sum of as many floats outside: the first may load and
+  // allocate.
+  virtual bool MayBeCaptured() const = 0;
+  // Enqueues on each rank's queue: values[r][i] = sum over all ranks of their
+  // values[i], i < count, in the same bits on all. Errors are the devices': a
+  // rank that is lost is the first error of them all.
+  virtual void Sum(std::span<Queue* const> queues,
+                   std::span<float* const> values, size_t count) noexcept = 0;
+
+  std::unique_lock<std::mutex> Order() {
+    return std::unique_lock<std::mutex>(order_);
+  }
+
+ private:
+  std::mutex order_;
+};
+
 // Real transforms of one length by a library, many at a time, each contiguous.
 class BatchedFft {
  public:
@@ -240,6 +271,11 @@ class Device : public std::enable_shared_from_this<Device> {
   // kUnsupported where there is no such library.
   virtual StatusOr<std::unique_ptr<DepthwiseConvolution>> NewDepthwise(
       size_t channels, size_t length) = 0;
+  // For `devices`, all of this one's kind and this one the first; rank r is
+  // devices[r]. They must outlive its sums, and it keeps them. kUnsupported
+  // where there is no such library.
+  virtual StatusOr<std::shared_ptr<Communicator>> NewCommunicator(
+      std::span<const std::shared_ptr<Device>> devices) = 0;
   // What Queue::PrepareGemm sets aside.
   virtual size_t GemmWorkBytes() const = 0;
 
@@ -260,13 +296,14 @@ StatusOr<Array<T>> Device::NewZeros(size_t size, const char* what) {
   return array;
 }
 
-// What --device and LoadOptions::device say: "cpu", "auto", "cuda" or "cuda:n".
+// What --device and LoadOptions::device say: "cpu", "auto", "cuda", "cuda:n" or
+// "cuda:n,m,..".
 struct DeviceChoice {
   enum class Kind { kCpu, kAuto, kCuda };
   Kind kind = Kind::kCpu;
-  int index = 0;
+  std::vector<int> indices = {0};  // Of GPUs; more than one share the model.
 };
-// Error: another text.
+// Errors: another text; the same GPU twice.
 StatusOr<DeviceChoice> ParseDevice(const std::string& text);
 
 // A GPU of this machine. Errors, a sentence each: a build without CUDA, no

@@ -1,11 +1,14 @@
 #include "cuda/emulated_device.h"
 
 #include <algorithm>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <deque>
 #include <functional>
 #include <limits>
 #include <map>
+#include <set>
 #include <vector>
 
 #include "base/aligned_buffer.h"
@@ -15,6 +18,12 @@ namespace lcsm::cuda {
 namespace {
 
 using Operation = std::function<void()>;
+
+// For death tests, which look for the reason.
+[[noreturn]] void Die(const char* why) {
+  std::fprintf(stderr, "emulated device: %s\n", why);
+  std::abort();
+}
 
 // Scratch memory of libraries: none of them needs any here.
 constexpr size_t kGemmWorkBytes = 4096, kFftWorkBytes = 640,
@@ -68,7 +77,7 @@ class EmulatedDevice final : public Device {
  public:
   explicit EmulatedDevice(const EmulatedOptions& options) : options_(options) {
     info_.name = "emulated device";
-    info_.label = "emulated";
+    info_.label = options.label;
     info_.software = options.software;
     info_.major = 9;
     info_.multiprocessors = 4;
@@ -98,15 +107,29 @@ class EmulatedDevice final : public Device {
 
   StatusOr<std::unique_ptr<DepthwiseConvolution>> NewDepthwise(
       size_t channels, size_t length) override;
+  StatusOr<std::shared_ptr<Communicator>> NewCommunicator(
+      std::span<const std::shared_ptr<Device>> devices) override;
 
   // Whether an operation may still run.
   bool Count() {
     ++launches_;
     if (options_.launches_until_lost != 0 &&
         launches_ > options_.launches_until_lost && status_.ok()) {
-      status_ = InternalError("emulated was lost: what was on it is gone");
+      status_ =
+          InternalError(options_.label + " was lost: what was on it is gone");
     }
     return status_.ok();
+  }
+  void Lose(const Status& why) {
+    if (status_.ok()) status_ = why;
+  }
+  // Whether all of this was handed out, in one piece.
+  bool Holds(const void* data, size_t bytes) const {
+    const auto* const at = static_cast<const char*>(data);
+    return std::any_of(sizes_.begin(), sizes_.end(), [&](const auto& piece) {
+      const auto* const begin = static_cast<const char*>(piece.first);
+      return at >= begin && at + bytes <= begin + piece.second;
+    });
   }
   size_t launches() const { return launches_; }
   size_t peak() const { return peak_; }
@@ -114,6 +137,7 @@ class EmulatedDevice final : public Device {
   size_t GemmWorkBytes() const override { return kGemmWorkBytes; }
 
   bool captures() const { return options_.captures; }
+  bool captures_sums() const { return options_.captures_sums; }
   void CountCapture(int begun) { capturing_ += begun; }
   void NotWhileCapturing() const {
     if (capturing_ != 0) std::abort();
@@ -167,7 +191,11 @@ class EmulatedQueue final : public Queue {
       : device_(std::move(device)) {}
 
   void Do(Operation operation) {
-    (capturing_ ? captured_ : pending_).push_back(std::move(operation));
+    if (capturing_) {
+      captured_.push_back(std::move(operation));
+    } else {
+      pending_.push_back(std::move(operation));
+    }
   }
   void CopyIn(void* to, const void* from, size_t bytes) noexcept override {
     Copy(to, from, bytes);
@@ -242,10 +270,20 @@ class EmulatedQueue final : public Queue {
   }
   void Mark() noexcept override { mark_ = pending_.size(); }
   Status WaitForMark() noexcept override {
-    Run(mark_);
+    while (mark_ != 0) RunOne();
     return device_->status();
   }
-  void Flush() { Run(pending_.size()); }
+  void Flush() {
+    while (!pending_.empty()) RunOne();
+  }
+  void RunUntil(const std::function<bool()>& done) {
+    while (!done()) {
+      if (pending_.empty()) Die("a sum in which a rank does not take part");
+      RunOne();
+    }
+  }
+  bool capturing() const { return capturing_; }
+  const EmulatedDevice* device() const { return device_.get(); }
   // A library's call: `called` says whether it is its first, `work` is where
   // its scratch memory is.
   void CallLibrary(bool* called, const void* work) const {
@@ -274,19 +312,17 @@ class EmulatedQueue final : public Queue {
   }
 
  private:
-  void Run(size_t count) {
-    const std::vector<Operation> now(
-        pending_.begin(),
-        pending_.begin() + static_cast<std::ptrdiff_t>(count));
-    pending_.erase(pending_.begin(),
-                   pending_.begin() + static_cast<std::ptrdiff_t>(count));
-    mark_ -= std::min(mark_, count);
-    for (const Operation& operation : now) operation();
+  void RunOne() {
+    const Operation operation = std::move(pending_.front());
+    pending_.pop_front();
+    if (mark_ != 0) --mark_;
+    operation();
   }
 
   const std::shared_ptr<EmulatedDevice> device_;
   size_t mark_ = 0;
-  std::vector<Operation> pending_, captured_;
+  std::deque<Operation> pending_;
+  std::vector<Operation> captured_;
   bool capturing_ = false, fails_at_end_ = false;
   Memory gemm_work_;
 };
@@ -371,6 +407,96 @@ class EmulatedDepthwise final : public DepthwiseConvolution {
   void* work_ = nullptr;
   bool called_ = false;
 };
+
+class EmulatedCommunicator final : public Communicator {
+ public:
+  explicit EmulatedCommunicator(
+      std::vector<std::shared_ptr<EmulatedDevice>> devices)
+      : devices_(std::move(devices)), arrived_(devices_.size()) {}
+
+  bool MayBeCaptured() const override {
+    return devices_.front()->captures_sums();
+  }
+  void Sum(std::span<Queue* const> queues, std::span<float* const> values,
+           size_t count) noexcept override {
+    if (queues.size() != devices_.size() || values.size() != queues.size()) {
+      Die("a sum of some ranks alone");
+    }
+    const auto peers = std::make_shared<std::vector<EmulatedQueue*>>();
+    for (Queue* const queue : queues) {
+      peers->push_back(static_cast<EmulatedQueue*>(queue));
+    }
+    const bool captures = peers->front()->capturing();
+    if (!captures) {
+      called_.insert(count);
+    } else if (!MayBeCaptured()) {
+      Die("a captured sum");
+    } else if (called_.count(count) == 0) {
+      Die("a sum's first call while queues capture");
+    }
+    for (size_t r = 0; r < peers->size(); ++r) {
+      EmulatedQueue& queue = *(*peers)[r];
+      if (queue.device() != devices_[r].get()) Die("a sum on another's queue");
+      if (queue.capturing() != captures) Die("a sum that few queues capture");
+      if (!devices_[r]->Holds(values[r], count * sizeof(float))) {
+        Die("a sum outside of the rank's memory");
+      }
+      queue.Do([=, this, own = values[r]] { Arrive(r, own, count, *peers); });
+    }
+  }
+
+ private:
+  // One that is there waits for the others, whose queues go on meanwhile.
+  void Arrive(size_t rank, float* values, size_t count,
+              const std::vector<EmulatedQueue*>& peers) {
+    if (arrived_[rank] != nullptr)
+      Die("a rank sums twice where others do once");
+    if (there_ != 0 && count != count_)
+      Die("ranks sum other numbers of floats");
+    arrived_[rank] = values;
+    count_ = count;
+    if (++there_ == arrived_.size()) return Add();
+    const size_t sums = sums_;
+    for (size_t r = 0; r < peers.size(); ++r) {
+      peers[r]->RunUntil(
+          [&] { return sums_ != sums || arrived_[r] != nullptr; });
+    }
+  }
+  void Add() {
+    const std::vector<float*> values =
+        std::exchange(arrived_, std::vector<float*>(arrived_.size()));
+    there_ = 0;
+    ++sums_;
+    Status lost;
+    for (const auto& device : devices_) {
+      if (!device->Count() && lost.ok()) lost = device->status();
+    }
+    if (!lost.ok()) {
+      for (const auto& device : devices_) device->Lose(lost);
+      return;
+    }
+    for (size_t i = 0; i < count_; ++i) {
+      float sum = values[0][i];
+      for (size_t r = 1; r < values.size(); ++r) sum += values[r][i];
+      for (float* const own : values) own[i] = sum;
+    }
+  }
+
+  const std::vector<std::shared_ptr<EmulatedDevice>> devices_;
+  std::vector<float*> arrived_;  // Of each rank: null where it is not there.
+  size_t there_ = 0, count_ = 0, sums_ = 0;
+  std::set<size_t> called_;
+};
+
+StatusOr<std::shared_ptr<Communicator>> EmulatedDevice::NewCommunicator(
+    std::span<const std::shared_ptr<Device>> devices) {
+  std::vector<std::shared_ptr<EmulatedDevice>> all;
+  for (const auto& device : devices) {
+    all.push_back(std::static_pointer_cast<EmulatedDevice>(device));
+  }
+  return std::shared_ptr<Communicator>(
+      std::make_shared<EmulatedCommunicator>(std::move(all)));
+}
 
 StatusOr<std::unique_ptr<DepthwiseConvolution>> EmulatedDevice::NewDepthwise(
     size_t channels, size_t length) {

@@ -12,7 +12,10 @@
 //   shows; and a launch may be made to fail, as on a device that is lost;
 // - it ends the program where a GPU may merely fail: at allocations and copies
 //   that wait while a queue captures, at a library's first call then, and at
-//   one whose scratch memory was not set aside.
+//   one whose scratch memory was not set aside; at a sum in which a rank does
+//   not take part, where GPUs would wait for ever.
+//
+// Ranks' sums are added in the order of ranks, whoever comes first.
 #pragma once
 
 #include <memory>
@@ -28,9 +31,12 @@ struct EmulatedOptions {
   size_t l2_bytes = 1 << 20;
   // Launches until the device is lost; 0: never.
   size_t launches_until_lost = 0;
+  std::string label = "emulated";
   std::string software = "emulator 1";
   // Else captures fail, by turns where they begin and where they end.
   bool captures = true;
+  // Whether sums of ranks may be captured; the first device's counts.
+  bool captures_sums = false;
 };
 
 std::shared_ptr<Device> MakeEmulatedDevice(const EmulatedOptions& options = {});

@@ -23,7 +23,11 @@ class HyenaDevicePrepared final : public PreparedModel {
   const conv::Plan& plan() const override { return plan_; }
   size_t horizon() const override { return shared_.horizon; }
   size_t SpectraBytes() const override {
-    return shared_.tiles == nullptr ? 0 : shared_.tiles->spectra_bytes();
+    size_t bytes = 0;
+    for (const HyenaDeviceShared::Rank& rank : shared_.ranks) {
+      if (rank.tiles != nullptr) bytes += rank.tiles->spectra_bytes();
+    }
+    return bytes;
   }
   StatusOr<std::unique_ptr<ModelState>> NewState(
       ThreadPool& pool) const override {
@@ -46,31 +50,100 @@ Status CheckNotGrowable(const PrepareOptions& options,
       model));
 }
 
+// One sequence's: batch rows of a model that is split take their steps on all
+// ranks.
+StatusOr<Split> SplitOf(const HyenaConfig& config, size_t ranks) {
+  return MakeSplit({.rows = 1,
+                    .channels = config.width,
+                    .inner = config.inner,
+                    .layers = config.layers},
+                   ranks);
+}
+
+// The rank's taps for known tokens.
+StatusOr<std::shared_ptr<const Array<float>>> BringTaps(
+    const conv::FilterBank& filters, const HyenaDeviceWeights& rank) {
+  Device& device = rank.device();
+  const size_t first = rank.share().first_channel / kLanes;
+  const size_t groups = GroupsFor(rank.share().channels);
+  const size_t floats = filters.taps() * kLanes;
+  LCSM_ASSIGN_OR_RETURN(
+      Array<float> taps,
+      device.NewArray<float>(filters.mixers() * groups * floats,
+                             "the filters' taps"));
+  for (size_t mixer = 0; mixer < filters.mixers(); ++mixer) {
+    for (size_t g = 0; g < groups; ++g) {
+      LCSM_RETURN_IF_ERROR(device.Upload(
+          taps.data() + (mixer * groups + g) * floats,
+          filters.Group(mixer, first + g), floats * sizeof(float)));
+    }
+  }
+  return std::make_shared<const Array<float>>(std::move(taps));
+}
+
+std::string LabelOf(const Device& device) {
+  return fmt::format("{} ({})", device.info().label, device.info().name);
+}
+
 }  // namespace
 
 HyenaDeviceModel::HyenaDeviceModel(
     std::shared_ptr<const HyenaModel> host,
-    std::shared_ptr<const HyenaDeviceWeights> weights,
+    std::vector<std::shared_ptr<const HyenaDeviceWeights>> weights,
+    std::shared_ptr<Communicator> communicator,
     std::filesystem::path tuning_file)
     : host_(std::move(host)),
       weights_(std::move(weights)),
+      communicator_(std::move(communicator)),
       info_(host_->info()),
-      costs_(std::make_unique<DeviceCosts>(weights_->shared_device(),
+      costs_(std::make_unique<DeviceCosts>(weights_.front()->shared_device(),
                                            std::move(tuning_file))) {
-  const DeviceInfo& device = weights_->device().info();
-  info_.details.emplace_back("device",
-                             fmt::format("{}, {}", device.label, device.name));
+  for (size_t r = 0; r < weights_.size(); ++r) {
+    const DeviceInfo& device = weights_[r]->device().info();
+    std::string text = fmt::format("{}, {}", device.label, device.name);
+    if (weights_.size() == 1) {
+      info_.details.emplace_back("device", std::move(text));
+      continue;
+    }
+    const Share& share = weights_[r]->share();
+    // A label each: `inspect --json` keeps them by label.
+    info_.details.emplace_back(
+        fmt::format("device of rank {}", r),
+        fmt::format("{}, channels {} to {}", text, share.first_channel,
+                    share.first_channel + share.channels - 1));
+  }
 }
 
 Status HyenaDeviceModel::CheckWeights() const {
   LCSM_RETURN_IF_ERROR(host_->CheckWeights());
-  return weights_->device().status();
+  for (const auto& rank : weights_) {
+    LCSM_RETURN_IF_ERROR(rank->device().status());
+  }
+  return OkStatus();
+}
+
+size_t HyenaDeviceModel::MostChannels() const {
+  size_t most = 0;
+  for (const auto& rank : weights_) {
+    most = std::max(most, rank->share().channels);
+  }
+  return most;
 }
 
 StatusOr<conv::Plan> HyenaDeviceModel::LevelsFor(
+    conv::Problem problem, const conv::PlanOptions& options,
+    bool measure) const {
+  problem.channels = MostChannels();
+  LCSM_ASSIGN_OR_RETURN(conv::Plan plan,
+                        ChosenLevels(problem, options, measure));
+  plan.problem.channels = config().width;
+  return plan;
+}
+
+StatusOr<conv::Plan> HyenaDeviceModel::ChosenLevels(
     const conv::Problem& problem, const conv::PlanOptions& options,
     bool measure) const {
-  const DeviceInfo& info = weights_->device().info();
+  const DeviceInfo& info = weights_.front()->device().info();
   const bool planned = options.method == conv::Method::kPlanned;
   const bool hybrid = options.method == conv::Method::kPaper &&
                       options.tau == conv::Tau::kHybrid;
@@ -96,7 +169,7 @@ StatusOr<conv::Plan> HyenaDeviceModel::LevelsFor(
 
 StatusOr<HyenaDeviceModel::Extent> HyenaDeviceModel::GetExtent(
     const PrepareOptions& options) const {
-  const size_t most = weights_->config().max_length;
+  const size_t most = config().max_length;
   LCSM_RETURN_IF_ERROR(CheckOneExecutor(info_.name, options));
   if (options.horizon > most) {
     return InvalidInput(fmt::format(
@@ -109,45 +182,75 @@ StatusOr<HyenaDeviceModel::Extent> HyenaDeviceModel::GetExtent(
   return extent;
 }
 
-StatusOr<ModelMemory> HyenaDeviceModel::Account(const Extent& extent,
-                                                conv::Plan plan,
-                                                size_t threads) const {
-  const HyenaConfig& config = weights_->config();
-  Device& device = weights_->device();
+StatusOr<ModelMemory> HyenaDeviceModel::Account(
+    const Extent& extent, const conv::Plan& plan, size_t threads,
+    const HyenaDeviceWeights& rank) const {
+  const Share& share = rank.share();
+  Device& device = rank.device();
   ModelMemory memory;
-  memory.device =
-      fmt::format("{} ({})", device.info().label, device.info().name);
+  memory.device = LabelOf(device);
   LCSM_ASSIGN_OR_RETURN(memory.device_free, device.FreeBytes());
   memory.uncounted =
       "the driver's context, kernels and graphs, and what libraries keep "
       "besides scratch memory";
-  memory.weights = weights_->bytes();
-  memory.activations = HyenaDeviceState::BytesFor(config, extent.steps != 0);
+  if (weights_.size() > 1) memory.uncounted += ", NCCL's buffers among it";
+  memory.weights = rank.bytes();
+  memory.activations =
+      HyenaDeviceState::BytesFor(config(), share, extent.steps != 0);
   conv::Problem all = plan.problem;
   all.length = all.taps = extent.horizon;
   memory.host = conv::FilterBank::BytesFor(all, extent.horizon) +
-                HyenaFilterScratchBytes(config, threads);
+                HyenaFilterScratchBytes(config(), threads);
   size_t known_taps = 0;
   if (extent.steps != extent.horizon) {
-    known_taps = all.mixers * GroupsFor(all.channels) * extent.horizon *
+    known_taps = all.mixers * GroupsFor(share.channels) * extent.horizon *
                  kLanes * sizeof(float);
     memory.prefill =
         known_taps + HyenaDevicePrefill::BytesFor(
-                         device, config,
-                         weights_->layers().front().in_proj.rounded(),
+                         device, config(), share,
+                         rank.layers().front().in_proj.rounded(),
                          extent.horizon - extent.steps, extent.steps);
   }
   if (extent.steps != 0) {
+    conv::Plan own = plan;
+    own.problem.channels = share.channels;
     LCSM_ASSIGN_OR_RETURN(memory.convolution,
-                          PreparedTiles::BytesFor(device, plan));
+                          PreparedTiles::BytesFor(device, own));
     memory.preparing = memory.weights + known_taps + memory.convolution.taps +
                        memory.convolution.spectra + memory.convolution.making;
     if (known_taps != 0) {
       memory.host += conv::FilterBank::BytesFor(plan.problem, extent.steps);
     }
+    if (weights_.size() > 1) {
+      // The ranks' parts of it, one at a time.
+      own.problem.channels = MostChannels();
+      memory.host += conv::FilterBank::BytesFor(own.problem, extent.steps);
+    }
   }
-  memory.plan = std::move(plan);
+  memory.plan = plan;
   return memory;
+}
+
+StatusOr<HyenaDeviceModel::Fit> HyenaDeviceModel::FitOf(
+    const Extent& extent, const conv::Plan& plan, size_t threads,
+    const std::vector<size_t>& rooms, size_t most) const {
+  Fit fit;
+  std::vector<ModelMemory> ranks;
+  size_t tightest = 0;
+  for (size_t r = 0; r < weights_.size(); ++r) {
+    LCSM_ASSIGN_OR_RETURN(ModelMemory memory,
+                          Account(extent, plan, threads, *weights_[r]));
+    const size_t takes = memory.Total() - memory.weights + (most - rooms[r]);
+    if (r == 0 || takes > fit.takes) {
+      fit.takes = takes;
+      fit.room = rooms[r];
+      tightest = r;
+    }
+    ranks.push_back(std::move(memory));
+  }
+  fit.memory = ranks[tightest];
+  if (ranks.size() > 1) fit.memory.ranks = std::move(ranks);
+  return fit;
 }
 
 Status HyenaDeviceModel::TooLittle(const ModelMemory& memory,
@@ -168,28 +271,28 @@ Status HyenaDeviceModel::TooLittle(const ModelMemory& memory,
 StatusOr<ModelMemory> HyenaDeviceModel::Outline(const PrepareOptions& options,
                                                 const Extent& extent,
                                                 size_t threads) const {
-  const HyenaConfig& config = weights_->config();
   conv::Problem problem;
-  problem.mixers = config.layers * config.convolutions();
-  problem.channels = config.width;
+  problem.mixers = config().layers * config().convolutions();
+  problem.channels = config().width;
   problem.length = problem.taps = extent.steps;
   // Histories are whole, and any session may begin with the contributions of
   // known tokens.
   problem.primed = true;
-  const size_t weights = weights_->bytes();
-  LCSM_ASSIGN_OR_RETURN(size_t room, weights_->device().FreeBytes());
-  if (options.memory_limit != 0) {
-    if (options.memory_limit <= weights) {
-      return InvalidInput(fmt::format(
-          "{}: weights alone take {} on {}, and the memory limit is {}",
-          info_.name, ByteText(weights), weights_->device().info().label,
-          ByteText(options.memory_limit)));
+  std::vector<size_t> rooms;
+  for (const auto& rank : weights_) {
+    LCSM_ASSIGN_OR_RETURN(size_t room, rank->device().FreeBytes());
+    if (options.memory_limit != 0) {
+      if (options.memory_limit <= rank->bytes()) {
+        return InvalidInput(fmt::format(
+            "{}: weights alone take {} on {}, and the memory limit is {}",
+            info_.name, ByteText(rank->bytes()), rank->device().info().label,
+            ByteText(options.memory_limit)));
+      }
+      room = std::min(room, options.memory_limit - rank->bytes());
     }
-    room = std::min(room, options.memory_limit - weights);
+    rooms.push_back(room);
   }
-  const auto takes = [&](const ModelMemory& memory) {
-    return memory.Total() - weights;
-  };
+  const size_t most = *std::max_element(rooms.begin(), rooms.end());
   conv::Plan plan;
   plan.problem = problem;
   // Without steps, what a session file says is what a longer session goes by.
@@ -199,27 +302,27 @@ StatusOr<ModelMemory> HyenaDeviceModel::Outline(const PrepareOptions& options,
     LCSM_ASSIGN_OR_RETURN(plan,
                           LevelsFor(problem, options.plan, options.measure));
   }
-  LCSM_ASSIGN_OR_RETURN(ModelMemory memory,
-                        Account(extent, std::move(plan), threads));
-  if (takes(memory) <= room) return memory;
+  LCSM_ASSIGN_OR_RETURN(Fit fit, FitOf(extent, plan, threads, rooms, most));
+  if (fit.takes <= most) return std::move(fit.memory);
   if (extent.steps == 0 || options.plan.method != conv::Method::kPlanned ||
       !options.plan.levels.empty()) {
-    return TooLittle(memory, room);
+    return TooLittle(fit.memory, fit.room);
   }
   // The fastest plan does not fit. The planner knows slower ones that may, if
   // it is told what plans take here.
   conv::PlanOptions within = options.plan;
-  within.memory_limit = room;
+  within.memory_limit = most;
   within.bytes = [&](const conv::Plan& candidate) {
-    const auto account = Account(extent, candidate, threads);
-    return account.ok() ? takes(*account) : SIZE_MAX;
+    conv::Plan whole = candidate;
+    whole.problem.channels = config().width;
+    const auto account = FitOf(extent, whole, threads, rooms, most);
+    return account.ok() ? account->takes : SIZE_MAX;
   };
-  auto smaller = LevelsFor(problem, within, options.measure);
-  if (!smaller.ok()) return TooLittle(memory, room);
-  LCSM_ASSIGN_OR_RETURN(memory,
-                        Account(extent, std::move(smaller).value(), threads));
-  return takes(memory) <= room ? StatusOr<ModelMemory>(std::move(memory))
-                               : TooLittle(memory, room);
+  const auto smaller = LevelsFor(problem, within, options.measure);
+  if (!smaller.ok()) return TooLittle(fit.memory, fit.room);
+  LCSM_ASSIGN_OR_RETURN(fit, FitOf(extent, *smaller, threads, rooms, most));
+  if (fit.takes > most) return TooLittle(fit.memory, fit.room);
+  return std::move(fit.memory);
 }
 
 StatusOr<std::shared_ptr<const PreparedModel>> HyenaDeviceModel::Prepare(
@@ -231,34 +334,39 @@ StatusOr<std::shared_ptr<const PreparedModel>> HyenaDeviceModel::Prepare(
                         Outline(options, extent, pool.NumThreads()));
   conv::Plan plan = std::move(outline.plan);
   HyenaDeviceShared shared;
-  shared.weights = weights_;
+  shared.communicator = communicator_;
   shared.horizon = extent.horizon;
   const size_t steps = extent.steps;
   // Known tokens want the taps of all positions, steps those of theirs.
-  LCSM_ASSIGN_OR_RETURN(
-      std::unique_ptr<conv::FilterBank> filters,
-      MakeHyenaFilters(weights_->host(), shared.horizon, pool, progress));
-  if (steps != shared.horizon) {
-    Device& device = weights_->device();
-    const size_t n = filters->mixers() * filters->groups();
+  LCSM_ASSIGN_OR_RETURN(std::unique_ptr<conv::FilterBank> filters,
+                        MakeHyenaFilters(weights_.front()->host(),
+                                         shared.horizon, pool, progress));
+  for (const auto& weights : weights_) {
+    HyenaDeviceShared::Rank& rank = shared.ranks.emplace_back();
+    rank.weights = weights;
+    if (steps == shared.horizon) continue;
     shared.num_taps = shared.horizon;
-    LCSM_ASSIGN_OR_RETURN(Array<float> taps,
-                          device.NewArray<float>(n * shared.num_taps * kLanes,
-                                                 "the filters' taps"));
-    for (size_t f = 0; f < n; ++f) {
-      LCSM_RETURN_IF_ERROR(device.Upload(
-          taps.data() + f * shared.num_taps * kLanes, filters->FlatGroup(f),
-          shared.num_taps * kLanes * sizeof(float)));
-    }
-    shared.taps = std::make_shared<const Array<float>>(std::move(taps));
+    LCSM_ASSIGN_OR_RETURN(rank.taps, BringTaps(*filters, *weights));
   }
   if (steps != 0) {
     if (steps != filters->taps()) {
       LCSM_ASSIGN_OR_RETURN(filters, conv::FilterBank::First(*filters, steps));
     }
-    LCSM_ASSIGN_OR_RETURN(
-        shared.tiles,
-        PreparedTiles::Create(weights_->shared_device(), plan, *filters));
+    for (HyenaDeviceShared::Rank& rank : shared.ranks) {
+      const Share& share = rank.weights->share();
+      conv::Plan own = plan;
+      own.problem.channels = share.channels;
+      std::unique_ptr<conv::FilterBank> part;
+      if (shared.ranks.size() > 1) {
+        LCSM_ASSIGN_OR_RETURN(
+            part, conv::FilterBank::Part(*filters, share.first_channel,
+                                         share.channels));
+      }
+      LCSM_ASSIGN_OR_RETURN(
+          rank.tiles,
+          PreparedTiles::Create(rank.weights->shared_device(), std::move(own),
+                                part == nullptr ? *filters : *part));
+    }
   }
   // Filters made of a file that was cut short meanwhile are made of zeros.
   LCSM_RETURN_IF_ERROR(CheckWeights());
@@ -272,13 +380,17 @@ StatusOr<ModelMemory> HyenaDeviceModel::EstimateMemory(
   LCSM_RETURN_IF_ERROR(CheckNotGrowable(options, info_.name));
   LCSM_ASSIGN_OR_RETURN(const Extent extent, GetExtent(options));
   LCSM_ASSIGN_OR_RETURN(ModelMemory memory, Outline(options, extent, threads));
-  const conv::Problem& problem = memory.plan.problem;
+  conv::Problem problem = memory.plan.problem;
+  problem.channels = MostChannels();
   const conv::TileCosts measured =
       costs_->For(problem, TilesFor::kPlanned, false);
   if (measured.measured()) {
+    // Of the rank with the most channels, which the others wait for.
+    conv::Plan own = memory.plan;
+    own.problem = problem;
     memory.mixers_ns = conv::PlanNs(
-        memory.plan,
-        FillDeviceCosts(weights_->device().info(), problem, measured));
+        own,
+        FillDeviceCosts(weights_.front()->device().info(), problem, measured));
   }
   return memory;
 }
@@ -286,33 +398,62 @@ StatusOr<ModelMemory> HyenaDeviceModel::EstimateMemory(
 StatusOr<std::shared_ptr<const Model>> MakeDeviceModel(
     std::shared_ptr<const Model> model, std::shared_ptr<Device> device,
     std::filesystem::path tuning_file) {
+  return MakeDeviceModel(std::move(model), std::span(&device, 1),
+                         std::move(tuning_file));
+}
+
+StatusOr<std::shared_ptr<const Model>> MakeDeviceModel(
+    std::shared_ptr<const Model> model,
+    std::span<const std::shared_ptr<Device>> devices,
+    std::filesystem::path tuning_file) {
   auto hyena = std::dynamic_pointer_cast<const HyenaModel>(model);
   if (hyena == nullptr) {
     return Unsupported(fmt::format(
         "models of the family {} run on the CPU only, and {} was asked for",
-        model->info().family, device->info().label));
+        model->info().family, devices.front()->info().label));
   }
-  LCSM_ASSIGN_OR_RETURN(
-      std::shared_ptr<const HyenaDeviceWeights> weights,
-      HyenaDeviceWeights::Create(std::move(device), hyena->weights()));
+  LCSM_ASSIGN_OR_RETURN(const Split split,
+                        SplitOf(hyena->weights()->config(), devices.size()));
+  std::shared_ptr<Communicator> communicator;
+  if (devices.size() > 1) {
+    LCSM_ASSIGN_OR_RETURN(communicator,
+                          devices.front()->NewCommunicator(devices));
+  }
+  std::vector<std::shared_ptr<const HyenaDeviceWeights>> ranks;
+  for (size_t r = 0; r < devices.size(); ++r) {
+    LCSM_ASSIGN_OR_RETURN(std::shared_ptr<const HyenaDeviceWeights> rank,
+                          HyenaDeviceWeights::Create(
+                              devices[r], hyena->weights(), split.shares[r]));
+    ranks.push_back(std::move(rank));
+  }
   return std::shared_ptr<const Model>(std::make_shared<HyenaDeviceModel>(
-      std::move(hyena), std::move(weights), std::move(tuning_file)));
+      std::move(hyena), std::move(ranks), std::move(communicator),
+      std::move(tuning_file)));
 }
 
 StatusOr<std::shared_ptr<const Model>> PlaceModel(
     std::shared_ptr<const Model> model, const DeviceChoice& choice) {
   if (choice.kind == DeviceChoice::Kind::kCpu) return model;
+  const auto hyena = std::dynamic_pointer_cast<const HyenaModel>(model);
   if (choice.kind == DeviceChoice::Kind::kAuto) {
     const bool runs =
-        std::dynamic_pointer_cast<const HyenaModel>(model) != nullptr &&
-        model->info().weight_format != "int8" &&
+        hyena != nullptr && model->info().weight_format != "int8" &&
         model->info().order + 1 <= LinearKernel<float, 1>::kMaxStreams;
     if (!runs || CudaDeviceCount() == 0) return model;
   }
-  LCSM_ASSIGN_OR_RETURN(std::shared_ptr<Device> device,
-                        OpenCudaDevice(choice.index));
-  std::filesystem::path file = DefaultTuningPath(device->info());
-  return MakeDeviceModel(std::move(model), std::move(device), std::move(file));
+  if (hyena != nullptr) {
+    // Before any device is opened, which takes a while.
+    LCSM_RETURN_IF_ERROR(
+        SplitOf(hyena->weights()->config(), choice.indices.size()).status());
+  }
+  std::vector<std::shared_ptr<Device>> devices;
+  for (const int index : choice.indices) {
+    LCSM_ASSIGN_OR_RETURN(std::shared_ptr<Device> device,
+                          OpenCudaDevice(index));
+    devices.push_back(std::move(device));
+  }
+  std::filesystem::path file = DefaultTuningPath(devices.front()->info());
+  return MakeDeviceModel(std::move(model), devices, std::move(file));
 }
 
 }  // namespace lcsm::cuda

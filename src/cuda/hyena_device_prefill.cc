@@ -37,23 +37,23 @@ conv::PrefillShape HyenaDevicePrefill::ShapeOf(size_t rows, size_t following) {
 }
 
 HyenaDevicePrefill::Sizes HyenaDevicePrefill::SizesFor(
-    const DeviceInfo& info, const HyenaConfig& config, bool rounded_weights,
-    size_t rows, size_t following) {
+    const DeviceInfo& info, const HyenaConfig& config, const Share& share,
+    bool rounded_weights, size_t rows, size_t following) {
   const conv::PrefillShape shape = ShapeOf(rows, following);
-  const size_t groups = GroupsFor(config.width);
-  const size_t streams = (config.order + 1) * config.width;
+  const size_t groups = GroupsFor(share.channels);
+  const size_t streams = (config.order + 1) * share.channels;
   const size_t chunk = std::min(kChunkRows, rows);
   Sizes sizes;
   sizes.log_u = std::countr_zero(shape.block);
-  sizes.tokens = rows;
+  sizes.tokens = share.leads ? rows : 0;
   sizes.x = rows * config.width;
   sizes.streams = rows * streams;
   sizes.u = chunk * config.width;
-  sizes.product =
-      chunk * std::max({streams, config.inner, config.padded_vocab});
-  sizes.hidden = chunk * config.inner;
+  sizes.product = chunk * std::max({streams, share.inner, config.width,
+                                    share.leads ? config.padded_vocab : 0});
+  sizes.hidden = chunk * share.inner;
   if (rounded_weights) {
-    sizes.widened = config.width * std::max(streams, config.inner);
+    sizes.widened = config.width * std::max(streams, share.inner);
   }
   sizes.lines = groups * (rows + following) * kLanes;
   sizes.spectra = groups * shape.output_blocks() * shape.block * kLanes;
@@ -64,10 +64,10 @@ HyenaDevicePrefill::Sizes HyenaDevicePrefill::SizesFor(
 
 size_t HyenaDevicePrefill::BytesFor(const Device& device,
                                     const HyenaConfig& config,
-                                    bool rounded_weights, size_t rows,
-                                    size_t following) {
+                                    const Share& share, bool rounded_weights,
+                                    size_t rows, size_t following) {
   const Sizes sizes =
-      SizesFor(device.info(), config, rounded_weights, rows, following);
+      SizesFor(device.info(), config, share, rounded_weights, rows, following);
   const size_t floats = sizes.x + sizes.streams + sizes.u + sizes.product +
                         sizes.hidden + sizes.widened + sizes.lines;
   return sizes.tokens * sizeof(int32_t) + floats * sizeof(float) +
@@ -75,45 +75,67 @@ size_t HyenaDevicePrefill::BytesFor(const Device& device,
          FftRoots::BytesFor(sizes.log_u) + device.GemmWorkBytes();
 }
 
-Status HyenaDevicePrefill::Allocate(const Call& call) {
-  Device& on = device();
-  const Sizes sizes = SizesFor(
-      on.info(), config(), shared_.weights->layers().front().in_proj.rounded(),
-      call.rows, call.following);
-  LCSM_RETURN_IF_ERROR(Grow(on, sizes.tokens, &tokens_));
-  LCSM_RETURN_IF_ERROR(Grow(on, sizes.x, &x_));
-  LCSM_RETURN_IF_ERROR(Grow(on, sizes.streams, &streams_));
-  LCSM_RETURN_IF_ERROR(Grow(on, sizes.u, &u_));
-  LCSM_RETURN_IF_ERROR(Grow(on, sizes.product, &product_));
-  LCSM_RETURN_IF_ERROR(Grow(on, sizes.hidden, &hidden_));
-  LCSM_RETURN_IF_ERROR(Grow(on, sizes.widened, &widened_));
-  LCSM_RETURN_IF_ERROR(Grow(on, sizes.lines, &lines_));
-  LCSM_RETURN_IF_ERROR(Grow(on, sizes.spectra, &spectra_));
-  LCSM_RETURN_IF_ERROR(Grow(on, sizes.kept, &kept_));
-  LCSM_RETURN_IF_ERROR(roots_.Add(on, sizes.log_u));
-  return Grow(on, sizes.scratch, &scratch_);
+HyenaDevicePrefill::On HyenaDevicePrefill::At(const Call& call, size_t rank) {
+  return {call, rank, parts_[rank], *shared_.ranks[rank].weights,
+          *call.ranks.all()[rank].queue};
 }
 
-Status HyenaDevicePrefill::Run(Queue& queue, std::span<const int32_t> tokens,
-                               size_t position, size_t following,
+Status HyenaDevicePrefill::Allocate(const On& on) {
+  Device& device = on.weights.device();
+  const Sizes sizes = SizesFor(device.info(), config(), on.share(),
+                               on.weights.layers().front().in_proj.rounded(),
+                               on.call.rows, on.call.following);
+  Part& part = on.part;
+  LCSM_RETURN_IF_ERROR(on.queue.PrepareGemm());
+  LCSM_RETURN_IF_ERROR(Grow(device, sizes.tokens, &part.tokens));
+  LCSM_RETURN_IF_ERROR(Grow(device, sizes.x, &part.x));
+  LCSM_RETURN_IF_ERROR(Grow(device, sizes.streams, &part.streams));
+  LCSM_RETURN_IF_ERROR(Grow(device, sizes.u, &part.u));
+  LCSM_RETURN_IF_ERROR(Grow(device, sizes.product, &part.product));
+  LCSM_RETURN_IF_ERROR(Grow(device, sizes.hidden, &part.hidden));
+  LCSM_RETURN_IF_ERROR(Grow(device, sizes.widened, &part.widened));
+  LCSM_RETURN_IF_ERROR(Grow(device, sizes.lines, &part.lines));
+  LCSM_RETURN_IF_ERROR(Grow(device, sizes.spectra, &part.spectra));
+  LCSM_RETURN_IF_ERROR(Grow(device, sizes.kept, &part.kept));
+  LCSM_RETURN_IF_ERROR(part.roots.Add(device, sizes.log_u));
+  return Grow(device, sizes.scratch, &part.scratch);
+}
+
+void HyenaDevicePrefill::Sum(const Call& call, size_t first,
+                             size_t rows) noexcept {
+  const size_t width = config().width;
+  const auto order = call.ranks.Order();
+  call.ranks.Sum([&](size_t r) { return parts_[r].x.data() + first * width; },
+                 rows * width);
+}
+
+Status HyenaDevicePrefill::Run(HyenaDeviceRanks& ranks,
+                               std::span<const int32_t> tokens, size_t position,
+                               size_t following,
                                const ModelState::PrefillRequest& request,
-                               float* tails, const DevicePending& before,
+                               const DevicePending& before,
                                const DevicePending& after) {
-  Call call = {queue,   tokens.size(), following, position,
-               request, tails,         before,    after};
+  Call call = {ranks,   tokens.size(), following, position,
+               request, before,        after};
   const conv::PrefillShape shape = ShapeOf(call.rows, following);
   call.block = shape.block;
   call.blocks = shape.output_blocks();
   call.chunk = std::min(kChunkRows, call.rows);
-  LCSM_RETURN_IF_ERROR(queue.Wait());
-  LCSM_RETURN_IF_ERROR(Allocate(call));
-  LCSM_RETURN_IF_ERROR(
-      device().Upload(tokens_.data(), tokens.data(), tokens.size_bytes()));
-  queue.Launch<EmbedKernel>({.tokens = tokens_.data(),
-                             .embedding = shared_.weights->embedding(),
-                             .rows = call.rows,
-                             .width = config().width,
-                             .x = x_.data()});
+  LCSM_RETURN_IF_ERROR(ranks.Wait());
+  for (size_t r = 0; r < parts_.size(); ++r) {
+    const On on = At(call, r);
+    LCSM_RETURN_IF_ERROR(Allocate(on));
+    if (on.share().leads) {
+      LCSM_RETURN_IF_ERROR(on.weights.device().Upload(
+          on.part.tokens.data(), tokens.data(), tokens.size_bytes()));
+    }
+    on.queue.Launch<EmbedKernel>({.tokens = on.part.tokens.data(),
+                                  .embedding = on.weights.embedding(),
+                                  .rows = call.rows,
+                                  .width = config().width,
+                                  .x = on.part.x.data()});
+  }
+  Sum(call, 0, call.rows);
   const size_t layers = config().layers;
   for (size_t layer = 0; layer <= layers; ++layer) {
     if (request.on_hidden && layer == request.hidden_layer) {
@@ -126,110 +148,137 @@ Status HyenaDevicePrefill::Run(Queue& queue, std::span<const int32_t> tokens,
     LCSM_RETURN_IF_ERROR(HandOutHidden(call, /*normed=*/true));
   }
   LCSM_RETURN_IF_ERROR(HandOutLogits(call));
-  return queue.Wait();
+  return ranks.Wait();
 }
 
 Status HyenaDevicePrefill::Layer(const Call& call, size_t layer) {
-  const HyenaConfig& c = config();
-  GateKernel::Args gate;
-  gate.q = streams_.data();
-  gate.rows = call.rows;
-  gate.streams = (c.order + 1) * c.width;
-  gate.width = c.width;
-  gate.v = c.order;
-  gate.lines = lines_.data();
-  gate.line_stride = (call.rows + call.following) * kLanes;
-  // Channels that fill the last group up convolve zeros.
-  call.queue.Clear(lines_.data(),
-                   GroupsFor(c.width) * gate.line_stride * sizeof(float));
-  Enter(call, layer);
-  for (size_t o = 0; o < c.convolutions(); ++o) {
-    gate.way = o == 0 ? GateKernel::Way::kIn : GateKernel::Way::kAgain;
-    gate.gate = c.order - 1 - o;
-    call.queue.Launch<GateKernel>(gate);
-    Convolve(call, layer * c.convolutions() + o);
+  const size_t ranks = parts_.size();
+  for (size_t r = 0; r < ranks; ++r) Enter(At(call, r), layer);
+  for (size_t r = 0; r < ranks; ++r) Mix(At(call, r), layer);
+  for (size_t first = 0; first < call.rows; first += call.chunk) {
+    const size_t rows = std::min(call.chunk, call.rows - first);
+    for (size_t r = 0; r < ranks; ++r) Project(At(call, r), layer, first, rows);
+    Sum(call, first, rows);
+    for (size_t r = 0; r < ranks; ++r) Mlp(At(call, r), layer, first, rows);
+    Sum(call, first, rows);
   }
-  Leave(call, layer);
   // Once a layer, so that queues stay short and somebody may stop us.
-  LCSM_RETURN_IF_ERROR(call.queue.Wait());
+  LCSM_RETURN_IF_ERROR(call.ranks.Wait());
   if (call.request.progress &&
       !call.request.progress(static_cast<double>(layer + 1) /
-                             static_cast<double>(c.layers))) {
+                             static_cast<double>(config().layers))) {
     return Cancelled("stopped while taking known tokens in");
   }
   return OkStatus();
 }
 
-void HyenaDevicePrefill::Product(const Call& call, const DeviceLinear& linear,
-                                 const float* x, size_t rows,
-                                 float* y) noexcept {
+void HyenaDevicePrefill::Product(const On& on, const DeviceLinear& linear,
+                                 const float* x, size_t rows) noexcept {
   const float* weight = linear.floats.data();
   if (linear.rounded()) {
-    call.queue.Launch<WidenKernel>({.from = linear.halves.data(),
-                                    .to = widened_.data(),
-                                    .count = linear.in * linear.out});
-    weight = widened_.data();
+    on.queue.Launch<WidenKernel>({.from = linear.halves.data(),
+                                  .to = on.part.widened.data(),
+                                  .count = linear.in * linear.out});
+    weight = on.part.widened.data();
   }
-  call.queue.Gemm({.a = x,
-                   .b = weight,
-                   .c = y,
-                   .m = rows,
-                   .n = linear.out,
-                   .k = linear.in,
-                   .a_stride = linear.in,
-                   .c_stride = linear.out});
+  on.queue.Gemm({.a = x,
+                 .b = weight,
+                 .c = on.part.product.data(),
+                 .m = rows,
+                 .n = linear.out,
+                 .k = linear.in,
+                 .a_stride = linear.in,
+                 .c_stride = linear.out});
 }
 
-void HyenaDevicePrefill::Norm(const Call& call, const DeviceNorm& norm,
-                              double eps, size_t first, size_t rows) noexcept {
-  const size_t width = config().width;
-  call.queue.Launch<NormRowsKernel>({.x = x_.data() + first * width,
-                                     .weight = norm.weight.data(),
-                                     .bias = norm.bias.data(),
-                                     .y = u_.data(),
+void HyenaDevicePrefill::Finish(const On& on, const DeviceLinear& linear,
+                                LinearThen then, size_t rows,
+                                float* y) noexcept {
+  on.queue.Launch<FinishRowsKernel>({.product = on.part.product.data(),
+                                     .bias = linear.bias.data(),
+                                     .y = y,
                                      .rows = rows,
-                                     .width = width,
-                                     .eps = static_cast<float>(eps)});
+                                     .width = linear.out,
+                                     .then = then});
 }
 
-void HyenaDevicePrefill::Enter(const Call& call, size_t index) noexcept {
+void HyenaDevicePrefill::Norm(const On& on, const DeviceNorm& norm, double eps,
+                              size_t first, size_t rows) noexcept {
+  const size_t width = config().width;
+  on.queue.Launch<NormRowsKernel>({.x = on.part.x.data() + first * width,
+                                   .weight = norm.weight.data(),
+                                   .bias = norm.bias.data(),
+                                   .y = on.part.u.data(),
+                                   .rows = rows,
+                                   .width = width,
+                                   .eps = static_cast<float>(eps)});
+}
+
+void HyenaDevicePrefill::Enter(const On& on, size_t index) noexcept {
   const HyenaConfig& c = config();
-  const DeviceLayer& layer = shared_.weights->layers()[index];
-  const size_t streams = (c.order + 1) * c.width;
-  const size_t tail_rows = std::max<size_t>(c.fir_taps, 2) - 1;
+  const Call& call = on.call;
+  const DeviceLayer& layer = on.weights.layers()[index];
+  const size_t streams = on.weights.streams();
+  const size_t tail_rows = HyenaDeviceStep::TailRows(c);
+  float* const tails = call.ranks.all()[on.rank].work.tails().data();
   for (size_t first = 0; first < call.rows; first += call.chunk) {
     const size_t rows = std::min(call.chunk, call.rows - first);
-    Norm(call, layer.norm1, c.block_norm_eps, first, rows);
-    Product(call, layer.in_proj, u_.data(), rows, product_.data());
+    Norm(on, layer.norm1, c.block_norm_eps, first, rows);
+    Product(on, layer.in_proj, on.part.u.data(), rows);
     FirRowsKernel::Args fir;
-    fir.p = product_.data();
-    fir.q = streams_.data() + first * streams;
+    fir.p = on.part.product.data();
+    fir.q = on.part.streams.data() + first * streams;
     fir.rows = rows;
     fir.streams = streams;
     fir.bias = layer.in_proj.bias.data();
     fir.fir = layer.fir.data();
     fir.fir_bias = layer.fir_bias.data();
-    fir.tail = call.tails + index * tail_rows * streams;
+    fir.tail = tails + index * tail_rows * streams;
     fir.taps = static_cast<uint32_t>(c.fir_taps);
     fir.tail_rows = static_cast<uint32_t>(tail_rows);
-    call.queue.Launch<FirRowsKernel>(fir);
+    on.queue.Launch<FirRowsKernel>(fir);
     fir.moves_tail = 1;
-    call.queue.Launch<FirRowsKernel>(fir);
+    on.queue.Launch<FirRowsKernel>(fir);
   }
 }
 
-void HyenaDevicePrefill::Convolve(const Call& call, size_t mixer) noexcept {
-  const DeviceInfo& info = device().info();
-  const size_t groups = GroupsFor(config().width);
+void HyenaDevicePrefill::Mix(const On& on, size_t layer) noexcept {
+  const HyenaConfig& c = config();
+  const Call& call = on.call;
+  GateKernel::Args gate;
+  gate.q = on.part.streams.data();
+  gate.rows = call.rows;
+  gate.streams = on.weights.streams();
+  gate.width = on.share().channels;
+  gate.v = c.order;
+  gate.lines = on.part.lines.data();
+  gate.line_stride = (call.rows + call.following) * kLanes;
+  // Channels that fill the last group up convolve zeros.
+  on.queue.Clear(gate.lines,
+                 GroupsFor(gate.width) * gate.line_stride * sizeof(float));
+  for (size_t o = 0; o < c.convolutions(); ++o) {
+    gate.way = o == 0 ? GateKernel::Way::kIn : GateKernel::Way::kAgain;
+    gate.gate = c.order - 1 - o;
+    on.queue.Launch<GateKernel>(gate);
+    Convolve(on, layer * c.convolutions() + o);
+  }
+}
+
+void HyenaDevicePrefill::Convolve(const On& on, size_t mixer) noexcept {
+  const Call& call = on.call;
+  const Part& part = on.part;
+  const DeviceInfo& info = on.info();
+  const size_t groups = GroupsFor(on.share().channels);
   const size_t all = call.rows + call.following;
   FftWork work;
   work.passes = MakeFftPasses(std::countr_zero(call.block));
-  work.roots = roots_.Of(work.passes.log_u);
+  work.roots = part.roots.Of(work.passes.log_u);
   work.histories = groups;
-  work.taps = shared_.taps->data() + mixer * groups * shared_.num_taps * kLanes;
+  work.taps = shared_.ranks[on.rank].taps->data() +
+              mixer * groups * shared_.num_taps * kLanes;
   work.taps_stride = shared_.num_taps * kLanes;
   work.num_taps = shared_.num_taps;
-  work.spectrum = spectra_.data();
+  work.spectrum = part.spectra.data();
   work.spectrum_slots = call.blocks;
   work.source = FftSource::kTaps;
   work.sink = FftSink::kSpectrum;
@@ -237,16 +286,16 @@ void HyenaDevicePrefill::Convolve(const Call& call, size_t mixer) noexcept {
   for (size_t distance = 0; distance < call.blocks; ++distance) {
     work.span.newest = distance;
     work.spectrum_slot = distance;
-    EnqueueFft(call.queue, info, work, scratch_.data());
+    EnqueueFft(on.queue, info, work, part.scratch.data());
   }
   work.source = FftSource::kInputs;
   work.sink = FftSink::kStore;
-  work.in = work.out = lines_.data();
+  work.in = work.out = part.lines.data();
   work.in_stride = work.out_stride = all * kLanes;
   work.input_limit = call.rows;
-  work.spectra = spectra_.data();
+  work.spectra = part.spectra.data();
   work.slices = call.blocks;
-  work.kept = kept_.data();
+  work.kept = part.kept.data();
   work.slots = call.blocks;
   // In place: a block's inputs are transformed and kept before its outputs take
   // their lines. Blocks behind the inputs are transforms of nothing, which
@@ -255,13 +304,13 @@ void HyenaDevicePrefill::Convolve(const Call& call, size_t mixer) noexcept {
     work.span.newest = work.span.target = j;
     work.span.terms = j + 1;
     work.span.outputs = std::min(call.block, all - j * call.block);
-    EnqueueFft(call.queue, info, work, scratch_.data());
+    EnqueueFft(on.queue, info, work, part.scratch.data());
   }
   const size_t history = mixer * groups;
   const auto move = [&](const DevicePending& pending, bool in, size_t first,
                         size_t count) {
-    float* const lines = lines_.data() + first * kLanes;
-    float* const there = pending.lines + history * pending.stride;
+    float* const lines = part.lines.data() + first * kLanes;
+    float* const there = pending.lines[on.rank] + history * pending.stride;
     MoveLinesKernel::Args args;
     args.from = in ? there : lines;
     args.to = in ? lines : there;
@@ -270,68 +319,62 @@ void HyenaDevicePrefill::Convolve(const Call& call, size_t mixer) noexcept {
     args.histories = groups;
     args.floats = count * kLanes;
     args.adds = in ? 1 : 0;
-    call.queue.Launch<MoveLinesKernel>(args);
+    on.queue.Launch<MoveLinesKernel>(args);
   };
   // What earlier tokens contribute is there for as many positions as they were
   // told may follow.
-  if (call.before.lines != nullptr) {
+  if (!call.before.lines.empty()) {
     move(call.before, true, 0, std::min(all, call.before.count));
   }
   if (call.following != 0) move(call.after, false, call.rows, call.following);
 }
 
-void HyenaDevicePrefill::Leave(const Call& call, size_t index) noexcept {
-  const HyenaConfig& c = config();
-  const DeviceLayer& layer = shared_.weights->layers()[index];
-  const size_t streams = (c.order + 1) * c.width;
-  for (size_t first = 0; first < call.rows; first += call.chunk) {
-    const size_t rows = std::min(call.chunk, call.rows - first);
-    float* const x = x_.data() + first * c.width;
-    const auto finish = [&](const DeviceLinear& linear, LinearThen then,
-                            float* y) {
-      call.queue.Launch<FinishRowsKernel>({.product = product_.data(),
-                                           .bias = linear.bias.data(),
-                                           .y = y,
-                                           .rows = rows,
-                                           .width = linear.out,
-                                           .then = then});
-    };
-    GateKernel::Args gate;
-    gate.way = GateKernel::Way::kOut;
-    gate.q = streams_.data() + first * streams;
-    gate.rows = rows;
-    gate.streams = streams;
-    gate.width = c.width;
-    gate.gate = 0;
-    gate.lines = lines_.data();
-    gate.line_stride = (call.rows + call.following) * kLanes;
-    gate.first_line = first;
-    gate.y = u_.data();
-    call.queue.Launch<GateKernel>(gate);
-    Product(call, layer.out_proj, u_.data(), rows, product_.data());
-    finish(layer.out_proj, LinearThen::kAdd, x);
-    Norm(call, layer.norm2, c.block_norm_eps, first, rows);
-    Product(call, layer.fc1, u_.data(), rows, product_.data());
-    finish(layer.fc1, LinearThen::kGelu, hidden_.data());
-    Product(call, layer.fc2, hidden_.data(), rows, product_.data());
-    finish(layer.fc2, LinearThen::kAdd, x);
-  }
+void HyenaDevicePrefill::Project(const On& on, size_t layer, size_t first,
+                                 size_t rows) noexcept {
+  const DeviceLinear& out_proj = on.weights.layers()[layer].out_proj;
+  GateKernel::Args gate;
+  gate.way = GateKernel::Way::kOut;
+  gate.q = on.part.streams.data() + first * on.weights.streams();
+  gate.rows = rows;
+  gate.streams = on.weights.streams();
+  gate.width = on.share().channels;
+  gate.gate = 0;
+  gate.lines = on.part.lines.data();
+  gate.line_stride = (on.call.rows + on.call.following) * kLanes;
+  gate.first_line = first;
+  gate.y = on.part.u.data();
+  on.queue.Launch<GateKernel>(gate);
+  Product(on, out_proj, on.part.u.data(), rows);
+  Finish(on, out_proj, on.share().leads ? LinearThen::kAdd : LinearThen::kStore,
+         rows, on.part.x.data() + first * config().width);
+}
+
+void HyenaDevicePrefill::Mlp(const On& on, size_t index, size_t first,
+                             size_t rows) noexcept {
+  const DeviceLayer& layer = on.weights.layers()[index];
+  Norm(on, layer.norm2, config().block_norm_eps, first, rows);
+  Product(on, layer.fc1, on.part.u.data(), rows);
+  Finish(on, layer.fc1, LinearThen::kGelu, rows, on.part.hidden.data());
+  Product(on, layer.fc2, on.part.hidden.data(), rows);
+  Finish(on, layer.fc2,
+         on.share().leads ? LinearThen::kAdd : LinearThen::kStore, rows,
+         on.part.x.data() + first * config().width);
 }
 
 Status HyenaDevicePrefill::HandOutHidden(const Call& call, bool normed) {
   const size_t width = config().width;
+  const On on = At(call, 0);
   std::vector<float> rows(call.chunk * width);
   for (size_t first = 0; first < call.rows; first += call.chunk) {
     const size_t count = std::min(call.chunk, call.rows - first);
-    const float* from = x_.data() + first * width;
+    const float* from = on.part.x.data() + first * width;
     if (normed) {
-      Norm(call, shared_.weights->final_norm(), config().final_norm_eps, first,
-           count);
-      from = u_.data();
+      Norm(on, on.weights.final_norm(), config().final_norm_eps, first, count);
+      from = on.part.u.data();
     }
-    LCSM_RETURN_IF_ERROR(call.queue.Wait());
-    LCSM_RETURN_IF_ERROR(
-        device().Download(rows.data(), from, count * width * sizeof(float)));
+    LCSM_RETURN_IF_ERROR(call.ranks.Wait());
+    LCSM_RETURN_IF_ERROR(on.weights.device().Download(
+        rows.data(), from, count * width * sizeof(float)));
     LCSM_RETURN_IF_ERROR(call.request.on_hidden(call.position + first,
                                                 {rows.data(), count * width}));
   }
@@ -343,24 +386,24 @@ Status HyenaDevicePrefill::HandOutLogits(const Call& call) {
   if (!call.request.on_logits && call.request.last_logits == nullptr) {
     return OkStatus();
   }
+  const On on = At(call, 0);
   // Without a listener the last row is all that is wanted.
   const size_t begin = call.request.on_logits ? 0 : call.rows - 1;
   std::vector<float> logits(call.chunk * vocab);
   for (size_t first = begin; first < call.rows; first += call.chunk) {
     const size_t count = std::min(call.chunk, call.rows - first);
-    Norm(call, shared_.weights->final_norm(), config().final_norm_eps, first,
-         count);
-    call.queue.Gemm({.a = u_.data(),
-                     .b = shared_.weights->head(),
-                     .c = product_.data(),
-                     .m = count,
-                     .n = vocab,
-                     .k = width,
-                     .a_stride = width,
-                     .c_stride = vocab});
-    LCSM_RETURN_IF_ERROR(call.queue.Wait());
-    LCSM_RETURN_IF_ERROR(device().Download(logits.data(), product_.data(),
-                                           count * vocab * sizeof(float)));
+    Norm(on, on.weights.final_norm(), config().final_norm_eps, first, count);
+    on.queue.Gemm({.a = on.part.u.data(),
+                   .b = on.weights.head(),
+                   .c = on.part.product.data(),
+                   .m = count,
+                   .n = vocab,
+                   .k = width,
+                   .a_stride = width,
+                   .c_stride = vocab});
+    LCSM_RETURN_IF_ERROR(call.ranks.Wait());
+    LCSM_RETURN_IF_ERROR(on.weights.device().Download(
+        logits.data(), on.part.product.data(), count * vocab * sizeof(float)));
     for (size_t i = 0; i < count && call.request.on_logits; ++i) {
       LCSM_RETURN_IF_ERROR(call.request.on_logits(
           call.position + first + i, {logits.data() + i * vocab, vocab}));

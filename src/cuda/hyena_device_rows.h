@@ -2,17 +2,17 @@
 // a token each: weights are read once for up to eight of them, filters' spectra
 // for as many.
 //
-// Groups of up to eight rows have a queue, tiles and a captured step each; all
+// Groups of up to eight rows have queues, tiles and a captured step each; all
 // are enqueued before the first is waited for. A row's bits are those of a
-// state by itself. Belongs to one thread at a time.
+// state by itself. Of a model that is split each rank has its channels of all
+// rows. Belongs to one thread at a time.
 #pragma once
 
 #include <memory>
 #include <vector>
 
-#include "cuda/hyena_device_step.h"
+#include "cuda/hyena_device_ranks.h"
 #include "cuda/replayed.h"
-#include "cuda/tiles.h"
 #include "lcsm/status.h"
 #include "runtime/model.h"
 
@@ -21,11 +21,13 @@ namespace lcsm::cuda {
 class HyenaDeviceRows : public BatchState {
  public:
   // `rows` sequences with the past of one: its tiles, its short filters' tails,
-  // its room and its position. `tiles` are waited for. Requires that
-  // Tiles::MayHaveRows(*shared.tiles). Error: memory.
+  // its room and its position. `past` is waited for. Requires MayHave. Error:
+  // memory.
   static StatusOr<std::unique_ptr<HyenaDeviceRows>> Create(
-      const HyenaDeviceShared& shared, Tiles& tiles, const Array<float>& tails,
+      const HyenaDeviceShared& shared, const HyenaDeviceRanks& past,
       size_t rows, size_t room, size_t position);
+  // Whether the preparation's tiles can be had for several rows.
+  static bool MayHave(const HyenaDeviceShared& shared);
   ~HyenaDeviceRows() override;
 
   size_t rows() const override { return rows_; }
@@ -37,16 +39,14 @@ class HyenaDeviceRows : public BatchState {
  private:
   // Rows that go through one step.
   struct Group {
-    std::unique_ptr<Queue> queue;
-    std::unique_ptr<Tiles> tiles;
-    HyenaDeviceStep work;
     HostMemory host;  // Logits, then tokens.
+    HyenaDeviceRanks ranks;
     Replayed step;
   };
 
   HyenaDeviceRows() = default;
-  static Status Make(const HyenaDeviceShared& shared, Tiles& tiles,
-                     const Array<float>& tails, size_t rows, Group* group);
+  static Status Make(const HyenaDeviceShared& shared,
+                     const HyenaDeviceRanks& past, size_t rows, Group* group);
 
   HyenaDeviceShared shared_;
   std::vector<std::unique_ptr<Group>> groups_;

@@ -87,17 +87,20 @@ TEST_P(HyenaDeviceRowsTest, OrdersAndRoundedWeights) {
 // Where a block's shared memory holds fewer rows, groups are smaller.
 TEST(EmulatedRowsTest, GroupsFitIntoSharedMemory) {
   const HyenaConfig config = SmallConfig();
+  Share share;
+  share.channels = config.width;
+  share.inner = config.inner;
   DeviceInfo info;
   size_t most = 0;
   for (size_t kib = 8; kib <= 160; ++kib) {
     info.shared_bytes = kib << 10;
-    const size_t rows = HyenaDeviceStep::MostRows(info, config);
+    const size_t rows = HyenaDeviceStep::MostRows(info, config, share);
     EXPECT_GE(rows, std::max<size_t>(most, 1));
     most = rows;
   }
   EXPECT_EQ(most, HyenaDeviceStep::kMostRows);
   info.shared_bytes = 24 << 10;
-  const size_t few = HyenaDeviceStep::MostRows(info, config);
+  const size_t few = HyenaDeviceStep::MostRows(info, config, share);
   EXPECT_GT(few, 1u);
   EXPECT_LT(few, HyenaDeviceStep::kMostRows);
 }

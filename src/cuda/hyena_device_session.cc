@@ -21,53 +21,142 @@ constexpr size_t kRowsAtATime = 4096;
 
 // The plan as a state on the CPU would have it.
 conv::Plan HyenaDeviceState::HostPlan() const {
-  conv::Plan plan = shared_.tiles->plan();
+  conv::Plan plan = shared_.ranks.front().tiles->plan();
+  plan.problem.channels = config().width;
   plan.problem.primed = shared_.steps() < shared_.horizon;
   return plan;
 }
 
+Status HyenaDeviceState::GatherLines(const DevicePending& from, size_t count,
+                                     float* to, size_t to_stride) const {
+  const size_t groups = GroupsFor(config().width);
+  for (size_t r = 0; r < ranks_.all().size() && count != 0; ++r) {
+    const HyenaDeviceRanks::Rank& rank = ranks_.all()[r];
+    const size_t first = rank.share->first_channel / kLanes;
+    const size_t own = GroupsFor(rank.share->channels);
+    for (size_t h = 0; h < Histories(*rank.share); ++h) {
+      LCSM_RETURN_IF_ERROR(rank.device->Download(
+          to + (h / own * groups + first + h % own) * to_stride,
+          from.lines[r] + h * from.stride, count * kLanes * sizeof(float)));
+    }
+  }
+  return OkStatus();
+}
+
+Status HyenaDeviceState::ScatterLines(const float* from, size_t from_stride,
+                                      size_t count,
+                                      const DevicePending& to) const {
+  const size_t groups = GroupsFor(config().width);
+  for (size_t r = 0; r < ranks_.all().size() && count != 0; ++r) {
+    const HyenaDeviceRanks::Rank& rank = ranks_.all()[r];
+    const size_t first = rank.share->first_channel / kLanes;
+    const size_t own = GroupsFor(rank.share->channels);
+    for (size_t h = 0; h < Histories(*rank.share); ++h) {
+      LCSM_RETURN_IF_ERROR(rank.device->Upload(
+          to.lines[r] + h * to.stride,
+          from + (h / own * groups + first + h % own) * from_stride,
+          count * kLanes * sizeof(float)));
+    }
+  }
+  return OkStatus();
+}
+
+namespace {
+
+// Between a file's rows of streams, [rows][N + 1][width], and a rank's,
+// [rows][N + 1][channels].
+void CopyStreams(float* all, size_t rows, size_t width, const Share& share,
+                 float* own, bool to_own) {
+  for (size_t row = 0; row < rows; ++row) {
+    float* const there = all + row * width + share.first_channel;
+    float* const here = own + row * share.channels;
+    if (to_own) {
+      std::copy_n(there, share.channels, here);
+    } else {
+      std::copy_n(here, share.channels, there);
+    }
+  }
+}
+
+}  // namespace
+
+Status HyenaDeviceState::SaveTails(io::SectionWriter& writer) const {
+  const size_t width = config().width;
+  const size_t rows = TailRows() * (config().order + 1);
+  std::vector<float> all(config().layers * rows * width);
+  for (const HyenaDeviceRanks::Rank& rank : ranks_.all()) {
+    const Array<float>& tails = rank.work.tails();
+    std::vector<float> own(tails.size());
+    LCSM_RETURN_IF_ERROR(
+        rank.device->Download(own.data(), tails.data(), tails.bytes()));
+    CopyStreams(all.data(), config().layers * rows, width, *rank.share,
+                own.data(), /*to_own=*/false);
+  }
+  for (size_t layer = 0; layer < config().layers; ++layer) {
+    LCSM_RETURN_IF_ERROR(writer.PutArray(
+        "short filter", std::span<const float>(
+                            all.data() + layer * rows * width, rows * width)));
+  }
+  return OkStatus();
+}
+
+Status HyenaDeviceState::LoadTails(io::SectionReader& reader) {
+  const size_t width = config().width;
+  const size_t rows = TailRows() * (config().order + 1);
+  std::vector<float> all(config().layers * rows * width);
+  for (size_t layer = 0; layer < config().layers; ++layer) {
+    LCSM_RETURN_IF_ERROR(reader.GetArray(
+        "short filter",
+        std::span<float>(all.data() + layer * rows * width, rows * width)));
+  }
+  for (const HyenaDeviceRanks::Rank& rank : ranks_.all()) {
+    const Array<float>& tails = rank.work.tails();
+    std::vector<float> own(tails.size());
+    CopyStreams(all.data(), config().layers * rows, width, *rank.share,
+                own.data(), /*to_own=*/true);
+    LCSM_RETURN_IF_ERROR(
+        rank.device->Upload(tails.data(), own.data(), tails.bytes()));
+  }
+  return OkStatus();
+}
+
 Status HyenaDeviceState::Save(io::SectionWriter& writer) const {
-  LCSM_RETURN_IF_ERROR(queue_->Wait());
+  LCSM_RETURN_IF_ERROR(ranks_.Wait());
   // What is to be said of the positions to come, if steps were taken: worked
   // out on a copy, which is taken to its end.
-  Array<float> drained;
+  std::vector<Array<float>> drained;
   DevicePending pending = pending_;
   size_t horizon = horizon_;
   if (Stepped() != 0) {
-    LCSM_ASSIGN_OR_RETURN(const std::unique_ptr<Queue> queue,
-                          device().NewQueue(false));
-    LCSM_ASSIGN_OR_RETURN(const std::unique_ptr<Tiles> copy,
-                          Tiles::Create(shared_.tiles, *queue));
-    LCSM_RETURN_IF_ERROR(copy->CopyFrom(*tiles_));
-    const size_t left = copy->length() - copy->known();
+    const size_t left = leader().tiles->length() - leader().tiles->known();
     const size_t stride = std::max<size_t>(left, 1) * kLanes;
-    LCSM_ASSIGN_OR_RETURN(
-        drained, device().NewZeros<float>(Histories() * stride,
-                                          "contributions to coming positions"));
-    LCSM_RETURN_IF_ERROR(copy->Drain(drained.data(), stride));
-    pending = {drained.data(), stride, std::min(left, horizon_ - position())};
+    LCSM_ASSIGN_OR_RETURN(drained, NewApart(stride));
+    for (size_t r = 0; r < ranks_.all().size(); ++r) {
+      const HyenaDeviceRanks::Rank& rank = ranks_.all()[r];
+      LCSM_ASSIGN_OR_RETURN(const std::unique_ptr<Queue> queue,
+                            rank.device->NewQueue(false));
+      LCSM_ASSIGN_OR_RETURN(const std::unique_ptr<Tiles> copy,
+                            Tiles::Create(shared_.ranks[r].tiles, *queue));
+      LCSM_RETURN_IF_ERROR(copy->CopyFrom(*rank.tiles));
+      LCSM_RETURN_IF_ERROR(copy->Drain(drained[r].data(), stride));
+    }
+    pending = PendingIn(drained, stride, std::min(left, horizon_ - position()));
     horizon = position() + pending.count;
   }
   const bool apart = PendingIsApart();
   const HyenaPlace place = {position(), horizon, pending.count, apart};
   LCSM_RETURN_IF_ERROR(place.Save(writer));
-  std::vector<float> tails(this->tails().size());
-  LCSM_RETURN_IF_ERROR(device().Download(tails.data(), this->tails().data(),
-                                         this->tails().bytes()));
-  const size_t floats = TailRows() * Streams();
-  for (size_t layer = 0; layer < config().layers; ++layer) {
-    LCSM_RETURN_IF_ERROR(writer.PutArray(
-        "short filter",
-        std::span<const float>(tails.data() + layer * floats, floats)));
-  }
+  LCSM_RETURN_IF_ERROR(SaveTails(writer));
   if (apart) {
-    std::vector<float> lines(apart_.size());
+    const size_t stride = (pending.count | 1) * kLanes;
+    const size_t histories = Convolutions() * GroupsFor(config().width);
+    std::vector<float> lines(histories * stride);
     LCSM_RETURN_IF_ERROR(
-        device().Download(lines.data(), apart_.data(), apart_.bytes()));
+        GatherLines(pending, pending.count, lines.data(), stride));
     LCSM_RETURN_IF_ERROR(
         writer.PutArray("pending", std::span<const float>(lines)));
   }
-  if (tiles_ == nullptr) return OkStatus();
+  if (!shared_.has_steps()) return OkStatus();
   return SaveConvolution(writer, apart ? DevicePending() : pending,
                          apart ? 0 : pending.count);
 }
@@ -104,14 +193,10 @@ Status HyenaDeviceState::SaveConvolution(io::SectionWriter& writer,
         name, std::span<const float>(buffer.data(), buffer.size()));
   };
   const size_t stride = conv::HistoryStride(lines);
-  LCSM_ASSIGN_OR_RETURN(
-      FloatBuffer histories,
-      FloatBuffer::Allocate(Histories() * stride, "the histories"));
-  for (size_t h = 0; h < Histories() && count != 0; ++h) {
-    LCSM_RETURN_IF_ERROR(device().Download(histories.data() + h * stride,
-                                           from.lines + h * from.stride,
-                                           count * kLanes * sizeof(float)));
-  }
+  const size_t all = Convolutions() * GroupsFor(config().width);
+  LCSM_ASSIGN_OR_RETURN(FloatBuffer histories,
+                        FloatBuffer::Allocate(all * stride, "the histories"));
+  LCSM_RETURN_IF_ERROR(GatherLines(from, count, histories.data(), stride));
   LCSM_RETURN_IF_ERROR(put("histories", histories));
   LCSM_ASSIGN_OR_RETURN(
       const FloatBuffer recent,
@@ -122,7 +207,7 @@ Status HyenaDeviceState::SaveConvolution(io::SectionWriter& writer,
   for (const conv::Level& level : plan.levels) {
     LCSM_ASSIGN_OR_RETURN(
         const FloatBuffer kept,
-        FloatBuffer::Allocate(Histories() * conv::KeptFloats(problem, level),
+        FloatBuffer::Allocate(all * conv::KeptFloats(problem, level),
                               "the spectra of input blocks"));
     LCSM_RETURN_IF_ERROR(put("kept blocks", kept));
   }
@@ -134,35 +219,27 @@ Status HyenaDeviceState::Load(io::SectionReader& reader) {
   LCSM_ASSIGN_OR_RETURN(
       const HyenaPlace place,
       HyenaPlace::Load(reader, shared_.horizon, shared_.steps()));
-  std::vector<float> tails(this->tails().size());
-  const size_t floats = TailRows() * Streams();
-  for (size_t layer = 0; layer < config().layers; ++layer) {
-    LCSM_RETURN_IF_ERROR(reader.GetArray(
-        "short filter",
-        std::span<float>(tails.data() + layer * floats, floats)));
-  }
-  LCSM_RETURN_IF_ERROR(device().Upload(this->tails().data(), tails.data(),
-                                       this->tails().bytes()));
+  LCSM_RETURN_IF_ERROR(LoadTails(reader));
   if (place.apart) {
     const size_t stride = (place.pending | 1) * kLanes;
+    const size_t histories = Convolutions() * GroupsFor(config().width);
     LCSM_ASSIGN_OR_RETURN(
         FloatBuffer lines,
-        FloatBuffer::Allocate(Histories() * stride,
+        FloatBuffer::Allocate(histories * stride,
                               "contributions to coming positions"));
     LCSM_RETURN_IF_ERROR(reader.GetArray(
         "pending", std::span<float>(lines.data(), lines.size())));
-    LCSM_ASSIGN_OR_RETURN(
-        apart_, device().Bring<float>(std::span(lines.data(), lines.size()),
-                                      "contributions to coming positions"));
-    pending_ = {apart_.data(), stride, place.pending};
+    LCSM_ASSIGN_OR_RETURN(apart_, NewApart(stride));
+    pending_ = PendingIn(apart_, stride, place.pending);
+    LCSM_RETURN_IF_ERROR(
+        ScatterLines(lines.data(), stride, place.pending, pending_));
   }
   size_t origin = place.origin, count = place.apart ? 0 : place.pending;
-  if (tiles_ != nullptr) {
+  if (shared_.has_steps()) {
     LCSM_RETURN_IF_ERROR(LoadConvolution(reader, &origin, &count));
     LCSM_RETURN_IF_ERROR(place.CheckPosition(reader, origin));
     if (!place.apart) {
-      pending_ = {tiles_->lines(), tiles_->stride(),
-                  std::min(count, place.horizon - origin)};
+      pending_ = PendingInTiles(std::min(count, place.horizon - origin));
     }
   }
   origin_ = origin;
@@ -178,7 +255,7 @@ Status HyenaDeviceState::Load(io::SectionReader& reader) {
 Status HyenaDeviceState::LoadConvolution(io::SectionReader& reader,
                                          size_t* origin, size_t* pending) {
   LCSM_ASSIGN_OR_RETURN(std::shared_ptr<const conv::FilterBank> filters,
-                        MakeHyenaFilters(shared_.weights->host(),
+                        MakeHyenaFilters(shared_.ranks.front().weights->host(),
                                          shared_.steps(), pool_, nullptr));
   LCSM_ASSIGN_OR_RETURN(
       const std::shared_ptr<const conv::PreparedConvolution> prepared,
@@ -189,12 +266,13 @@ Status HyenaDeviceState::LoadConvolution(io::SectionReader& reader,
   const size_t known = host->position(), left = host->length() - known;
   const size_t count = known == 0 ? *pending : left;
   const size_t width = config().width, groups = GroupsFor(width);
-  const size_t stride = tiles_->stride();
+  const size_t stride = leader().tiles->stride();
+  const size_t histories = Convolutions() * groups;
   FloatBuffer lines;
   LCSM_ASSIGN_OR_RETURN(
-      lines, FloatBuffer::Allocate(Histories() * stride, "the histories"));
+      lines, FloatBuffer::Allocate(histories * stride, "the histories"));
   if (known == 0) {
-    for (size_t h = 0; h < Histories() && count != 0; ++h) {
+    for (size_t h = 0; h < histories && count != 0; ++h) {
       std::copy_n(host->Accumulators(h), count * kLanes,
                   lines.data() + h * stride);
     }
@@ -204,7 +282,7 @@ Status HyenaDeviceState::LoadConvolution(io::SectionReader& reader,
                             width);
     for (size_t done = 0; done < left;) {
       const size_t now = std::min(kRowsAtATime, left - done);
-      for (size_t m = 0; m < Histories() / groups; ++m) {
+      for (size_t m = 0; m < Convolutions(); ++m) {
         std::fill(rows.begin(), rows.end(), 0.0f);
         host->StepMany(m, now, rows.data(), rows.data());
         for (size_t t = 0; t < now; ++t) {
@@ -222,8 +300,11 @@ Status HyenaDeviceState::LoadConvolution(io::SectionReader& reader,
   }
   *origin += known;
   *pending = count;
-  LCSM_RETURN_IF_ERROR(tiles_->Reset(*origin, skip_mixers_));
-  return device().Upload(tiles_->lines(), lines.data(), lines.bytes());
+  for (const HyenaDeviceRanks::Rank& rank : ranks_.all()) {
+    LCSM_RETURN_IF_ERROR(rank.tiles->Reset(*origin, skip_mixers_));
+  }
+  return ScatterLines(lines.data(), stride, leader().tiles->length(),
+                      PendingInTiles(0));
 }
 
 }  // namespace lcsm::cuda

@@ -29,51 +29,44 @@ StatusOr<std::unique_ptr<HyenaDeviceState>> HyenaDeviceState::Create(
   std::unique_ptr<HyenaDeviceState> state(
       new HyenaDeviceState(std::move(shared), pool));
   LCSM_RETURN_IF_ERROR(state->Allocate());
-  if (state->shared_.taps != nullptr) {
+  if (state->shared_.num_taps != 0) {
     state->prefill_ = std::make_shared<HyenaDevicePrefill>(state->shared_);
   }
-  if (state->tiles_ != nullptr) LCSM_RETURN_IF_ERROR(state->Capture());
+  if (state->shared_.has_steps()) LCSM_RETURN_IF_ERROR(state->Capture());
   return state;
 }
 
-HyenaDeviceState::~HyenaDeviceState() {
-  if (queue_ != nullptr) (void)queue_->Wait();
-}
+HyenaDeviceState::~HyenaDeviceState() { (void)ranks_.Wait(); }
 
-size_t HyenaDeviceState::BytesFor(const HyenaConfig& config, bool steps) {
-  size_t bytes = HyenaDeviceStep::BytesFor(config, 1);
-  if (steps && MaySample(config)) {
+size_t HyenaDeviceState::BytesFor(const HyenaConfig& config, const Share& share,
+                                  bool steps) {
+  size_t bytes = HyenaDeviceStep::BytesFor(config, share, 1);
+  if (steps && share.leads && MaySample(config)) {
     bytes +=
         (kSampleGroup + config.vocab) * sizeof(int32_t) + sizeof(SampleOptions);
   }
   return bytes;
 }
 
-size_t HyenaDeviceState::Histories() const {
-  return config().layers * config().convolutions() * GroupsFor(config().width);
-}
-
 Status HyenaDeviceState::Allocate() {
-  const HyenaConfig& c = config();
-  LCSM_ASSIGN_OR_RETURN(queue_, device().NewQueue(false));
-  LCSM_ASSIGN_OR_RETURN(host_,
-                        device().AllocateHost(c.padded_vocab * sizeof(float) +
-                                              kSampleGroup * sizeof(int32_t)));
-  if (shared_.tiles != nullptr) {
-    LCSM_ASSIGN_OR_RETURN(tiles_, Tiles::Create(shared_.tiles, *queue_));
-  }
-  return work_.Allocate(shared_, *queue_, tiles_.get(), 1);
+  LCSM_RETURN_IF_ERROR(ranks_.Allocate(shared_, 1));
+  LCSM_ASSIGN_OR_RETURN(
+      host_, device().AllocateHost(config().padded_vocab * sizeof(float) +
+                                   kSampleGroup * sizeof(int32_t)));
+  return OkStatus();
 }
 
 Status HyenaDeviceState::Capture() {
   const auto step = [this] {
     float* const logits = host_.as<float>();
-    queue_->CopyIn(work_.tokens().data(), logits + config().padded_vocab,
-                   sizeof(int32_t));
-    work_.Enqueue();
-    queue_->CopyOut(logits, work_.logits().data(), work_.logits().bytes());
+    const HyenaDeviceStep& work = leader().work;
+    leader().queue->CopyIn(work.tokens().data(), logits + config().padded_vocab,
+                           sizeof(int32_t));
+    ranks_.EnqueueStep();
+    leader().queue->CopyOut(logits, work.logits().data(),
+                            work.logits().bytes());
   };
-  LCSM_ASSIGN_OR_RETURN(step_, Replayed::Create(*queue_, step));
+  LCSM_ASSIGN_OR_RETURN(step_, ranks_.Capture(step));
   return OkStatus();
 }
 
@@ -81,12 +74,10 @@ void HyenaDeviceState::Step(int32_t token, float* logits) noexcept {
   const Clock::time_point start = Clock::now();
   const size_t vocab = config().padded_vocab;
   *reinterpret_cast<int32_t*>(host_.as<float>() + vocab) = token;
-  step_.Run();
-  queue_->Mark();
-  tiles_->Advance();
+  ranks_.Run(step_);
   // An error is the device's, and stays there for CheckWeights; zeros are
   // logits that a sampler can bear until somebody asks.
-  if (queue_->WaitForMark().ok()) {
+  if (ranks_.WaitForMark().ok()) {
     std::copy_n(host_.as<float>(), vocab, logits);
   } else {
     std::fill_n(logits, vocab, 0.0f);
@@ -102,16 +93,17 @@ Status HyenaDeviceState::CaptureSampling() {
   LCSM_ASSIGN_OR_RETURN(
       ids_, device().NewZeros<int32_t>(config().vocab, "a sampler's ids"));
   const auto step = [this] {
-    work_.Enqueue();
-    queue_->Launch<SampleKernel>({.control = tiles_->control(),
-                                  .options = sample_options_.data(),
-                                  .ids = ids_.data(),
-                                  .logits = work_.logits().data(),
-                                  .token = work_.tokens().data(),
-                                  .sampled = sampled_.data(),
-                                  .ring = kSampleGroup});
+    ranks_.EnqueueStep();
+    leader().queue->Launch<SampleKernel>(
+        {.control = leader().tiles->control(),
+         .options = sample_options_.data(),
+         .ids = ids_.data(),
+         .logits = leader().work.logits().data(),
+         .token = leader().work.tokens().data(),
+         .sampled = sampled_.data(),
+         .ring = kSampleGroup});
   };
-  LCSM_ASSIGN_OR_RETURN(sampling_, Replayed::Create(*queue_, step));
+  LCSM_ASSIGN_OR_RETURN(sampling_, ranks_.Capture(step));
   return OkStatus();
 }
 
@@ -125,24 +117,21 @@ Status HyenaDeviceState::SampleSteps(int32_t first,
   const SampleOptions with_count = {
       options.temperature, options.top_p, options.min_p, options.top_k,
       options.seed,        sample,        ids.size()};
-  LCSM_RETURN_IF_ERROR(queue_->Wait());
+  LCSM_RETURN_IF_ERROR(ranks_.Wait());
   LCSM_RETURN_IF_ERROR(
       device().Upload(sample_options_.data(), &with_count, sizeof(with_count)));
   LCSM_RETURN_IF_ERROR(
       device().Upload(ids_.data(), ids.data(), ids.size_bytes()));
   LCSM_RETURN_IF_ERROR(
-      device().Upload(work_.tokens().data(), &first, sizeof(first)));
+      device().Upload(leader().work.tokens().data(), &first, sizeof(first)));
   int32_t* const fetched =
       reinterpret_cast<int32_t*>(host_.as<float>() + config().padded_vocab);
   for (size_t done = 0; done < tokens.size();) {
     const size_t count = std::min(kSampleGroup, tokens.size() - done);
     const size_t begin = position() + 1;
-    for (size_t k = 0; k < count; ++k) {
-      sampling_.Run();
-      tiles_->Advance();
-    }
-    queue_->CopyOut(fetched, sampled_.data(), sampled_.bytes());
-    LCSM_RETURN_IF_ERROR(queue_->Wait());
+    for (size_t k = 0; k < count; ++k) ranks_.Run(sampling_);
+    leader().queue->CopyOut(fetched, sampled_.data(), sampled_.bytes());
+    LCSM_RETURN_IF_ERROR(ranks_.Wait());
     for (size_t k = 0; k < count; ++k) {
       tokens[done + k] = fetched[(begin + k) % kSampleGroup];
     }
@@ -153,27 +142,39 @@ Status HyenaDeviceState::SampleSteps(int32_t first,
 }
 
 size_t HyenaDeviceState::StepRoom() const {
-  if (tiles_ == nullptr || PendingIsApart()) return 0;
+  if (!shared_.has_steps() || PendingIsApart()) return 0;
   return std::min(horizon_, origin_ + shared_.steps()) - position();
+}
+
+Status HyenaDeviceState::UploadToAll(uint64_t StepControl::*field,
+                                     uint64_t value) {
+  for (const HyenaDeviceRanks::Rank& rank : ranks_.all()) {
+    if (rank.tiles == nullptr) continue;
+    LCSM_RETURN_IF_ERROR(rank.device->Upload(&(rank.tiles->control()->*field),
+                                             &value, sizeof(value)));
+  }
+  return OkStatus();
 }
 
 void HyenaDeviceState::SkipMixers(bool skip) noexcept {
   skip_mixers_ = skip;
-  if (tiles_ == nullptr || !queue_->Wait().ok()) return;
-  const uint64_t flag = skip ? 1 : 0;
-  (void)device().Upload(&tiles_->control()->skip_mixers, &flag, sizeof(flag));
+  if (!ranks_.Wait().ok()) return;
+  (void)UploadToAll(&StepControl::skip_mixers, skip ? 1 : 0);
 }
 
 void HyenaDeviceState::Reset() noexcept {
   // What goes wrong here is the device's and stands in its status.
-  (void)queue_->Wait();
-  if (tiles_ != nullptr) (void)tiles_->Reset(0, skip_mixers_);
-  queue_->Clear(tails().data(), tails().bytes());
-  (void)queue_->Wait();
+  (void)ranks_.Wait();
+  for (const HyenaDeviceRanks::Rank& rank : ranks_.all()) {
+    if (rank.tiles != nullptr) (void)rank.tiles->Reset(0, skip_mixers_);
+    const Array<float>& tails = rank.work.tails();
+    rank.queue->Clear(tails.data(), tails.bytes());
+  }
+  (void)ranks_.Wait();
   times_ = StepTimes();
   origin_ = 0;
   pending_ = DevicePending();
-  apart_ = Array<float>();
+  apart_.clear();
   horizon_ = shared_.horizon;
 }
 
@@ -222,7 +223,9 @@ Status HyenaDeviceState::PrefillBySteps(std::span<const int32_t> tokens,
   for (size_t i = 0; i < tokens.size(); ++i) {
     const size_t at = position();
     Step(tokens[i], logits.data());
-    LCSM_RETURN_IF_ERROR(device().status());
+    for (const HyenaDeviceRanks::Rank& rank : ranks_.all()) {
+      LCSM_RETURN_IF_ERROR(rank.device->status());
+    }
     if (request.on_logits) LCSM_RETURN_IF_ERROR(request.on_logits(at, logits));
     if (request.progress &&
         !request.progress(static_cast<double>(i + 1) /
@@ -236,69 +239,100 @@ Status HyenaDeviceState::PrefillBySteps(std::span<const int32_t> tokens,
   return OkStatus();
 }
 
+DevicePending HyenaDeviceState::PendingInTiles(size_t count) const {
+  DevicePending pending;
+  pending.stride = leader().tiles->stride();
+  pending.count = count;
+  for (const HyenaDeviceRanks::Rank& rank : ranks_.all()) {
+    pending.lines.push_back(rank.tiles->lines());
+  }
+  return pending;
+}
+
+DevicePending HyenaDeviceState::PendingIn(
+    const std::vector<Array<float>>& apart, size_t stride, size_t count) {
+  DevicePending pending;
+  pending.stride = stride;
+  pending.count = count;
+  for (const Array<float>& own : apart) pending.lines.push_back(own.data());
+  return pending;
+}
+
+StatusOr<std::vector<Array<float>>> HyenaDeviceState::NewApart(
+    size_t stride) const {
+  std::vector<Array<float>> apart;
+  for (const HyenaDeviceRanks::Rank& rank : ranks_.all()) {
+    LCSM_ASSIGN_OR_RETURN(
+        Array<float> own,
+        rank.device->NewZeros<float>(Histories(*rank.share) * stride,
+                                     "contributions to coming positions"));
+    apart.push_back(std::move(own));
+  }
+  return apart;
+}
+
 Status HyenaDeviceState::PrefillByLayers(std::span<const int32_t> tokens,
                                          size_t following,
                                          const PrefillRequest& request) {
   const Clock::time_point start = Clock::now();
-  LCSM_RETURN_IF_ERROR(queue_->PrepareGemm());
   DevicePending after;
-  Array<float> apart;
+  std::vector<Array<float>> apart;
   if (following != 0 && following <= shared_.steps()) {
-    after = {tiles_->lines(), tiles_->stride(), following};
+    after = PendingInTiles(following);
   } else if (following != 0 && PendingIsApart()) {
-    after = {pending_.lines, pending_.stride, following};
+    after = pending_;
+    after.count = following;
   } else if (following != 0) {
     const size_t stride = (following | 1) * kLanes;
-    LCSM_ASSIGN_OR_RETURN(
-        apart, device().NewZeros<float>(Histories() * stride,
-                                        "contributions to coming positions"));
-    after = {apart.data(), stride, following};
+    LCSM_ASSIGN_OR_RETURN(apart, NewApart(stride));
+    after = PendingIn(apart, stride, following);
   }
-  LCSM_RETURN_IF_ERROR(prefill_->Run(*queue_, tokens, origin_, following,
-                                     request, tails().data(), pending_, after));
+  LCSM_RETURN_IF_ERROR(prefill_->Run(ranks_, tokens, origin_, following,
+                                     request, pending_, after));
   origin_ += tokens.size();
-  pending_ = after;
-  if (apart.size() != 0 || !PendingIsApart()) apart_ = std::move(apart);
-  if (tiles_ != nullptr) {
-    const uint64_t origin = origin_;
-    LCSM_RETURN_IF_ERROR(
-        device().Upload(&tiles_->control()->origin, &origin, sizeof(origin)));
-  }
+  const bool stays = PendingIsApart() && after.lines == pending_.lines;
+  pending_ = std::move(after);
+  if (!stays) apart_ = std::move(apart);
+  LCSM_RETURN_IF_ERROR(UploadToAll(&StepControl::origin, origin_));
   times_.blocks += Seconds(start);
   return OkStatus();
 }
 
 void HyenaDeviceState::BeginSteps() noexcept {
-  if (tiles_ == nullptr || !PendingIsApart()) return;
-  const DevicePending from = pending_;
-  pending_ = {tiles_->lines(), tiles_->stride(),
-              std::min(from.count, shared_.steps())};
-  queue_->Launch<MoveLinesKernel>({.from = from.lines,
-                                   .to = pending_.lines,
-                                   .from_stride = from.stride,
-                                   .to_stride = pending_.stride,
-                                   .histories = Histories(),
-                                   .floats = pending_.count * kLanes});
-  (void)queue_->Wait();
-  apart_ = Array<float>();
+  if (!shared_.has_steps() || !PendingIsApart()) return;
+  const size_t stride = leader().tiles->stride();
+  pending_.count = std::min(pending_.count, shared_.steps());
+  for (size_t r = 0; r < ranks_.all().size(); ++r) {
+    const HyenaDeviceRanks::Rank& rank = ranks_.all()[r];
+    rank.queue->Launch<MoveLinesKernel>({.from = pending_.lines[r],
+                                         .to = rank.tiles->lines(),
+                                         .from_stride = pending_.stride,
+                                         .to_stride = stride,
+                                         .histories = Histories(*rank.share),
+                                         .floats = pending_.count * kLanes});
+    pending_.lines[r] = rank.tiles->lines();
+  }
+  pending_.stride = stride;
+  (void)ranks_.Wait();
+  apart_.clear();
   horizon_ = origin_ + pending_.count;
 }
 
 StatusOr<std::unique_ptr<BatchState>> HyenaDeviceState::Spread(
     size_t rows) const {
-  if (tiles_ == nullptr || PendingIsApart() ||
-      !Tiles::MayHaveRows(*shared_.tiles)) {
+  if (!shared_.has_steps() || PendingIsApart() ||
+      !HyenaDeviceRows::MayHave(shared_)) {
     return ModelState::Spread(rows);
   }
-  LCSM_RETURN_IF_ERROR(queue_->Wait());
-  LCSM_ASSIGN_OR_RETURN(std::unique_ptr<HyenaDeviceRows> batch,
-                        HyenaDeviceRows::Create(shared_, *tiles_, tails(), rows,
-                                                StepRoom(), position()));
+  LCSM_RETURN_IF_ERROR(ranks_.Wait());
+  LCSM_ASSIGN_OR_RETURN(
+      std::unique_ptr<HyenaDeviceRows> batch,
+      HyenaDeviceRows::Create(shared_, ranks_, rows, StepRoom(), position()));
   return std::unique_ptr<BatchState>(std::move(batch));
 }
 
 StatusOr<std::unique_ptr<ModelState>> HyenaDeviceState::Fork() const {
-  LCSM_RETURN_IF_ERROR(queue_->Wait());
+  LCSM_RETURN_IF_ERROR(ranks_.Wait());
   LCSM_ASSIGN_OR_RETURN(std::unique_ptr<HyenaDeviceState> fork,
                         Create(shared_, pool_));
   fork->origin_ = origin_;
@@ -306,18 +340,26 @@ StatusOr<std::unique_ptr<ModelState>> HyenaDeviceState::Fork() const {
   fork->pending_ = pending_;
   fork->prefill_ = prefill_;
   fork->skip_mixers_ = skip_mixers_;
-  if (tiles_ != nullptr) LCSM_RETURN_IF_ERROR(fork->tiles_->CopyFrom(*tiles_));
-  fork->queue_->Copy(fork->tails().data(), tails().data(), tails().bytes());
   if (PendingIsApart()) {
-    LCSM_ASSIGN_OR_RETURN(
-        fork->apart_, device().NewArray<float>(
-                          apart_.size(), "contributions to coming positions"));
-    fork->queue_->Copy(fork->apart_.data(), apart_.data(), apart_.bytes());
-    fork->pending_.lines = fork->apart_.data();
-  } else if (pending_.lines != nullptr) {
-    fork->pending_.lines = fork->tiles_->lines();
+    LCSM_ASSIGN_OR_RETURN(fork->apart_, NewApart(pending_.stride));
+    fork->pending_ = PendingIn(fork->apart_, pending_.stride, pending_.count);
+  } else if (!pending_.lines.empty()) {
+    fork->pending_ = fork->PendingInTiles(pending_.count);
   }
-  LCSM_RETURN_IF_ERROR(fork->queue_->Wait());
+  for (size_t r = 0; r < ranks_.all().size(); ++r) {
+    const HyenaDeviceRanks::Rank& from = ranks_.all()[r];
+    const HyenaDeviceRanks::Rank& to = fork->ranks_.all()[r];
+    if (from.tiles != nullptr) {
+      LCSM_RETURN_IF_ERROR(to.tiles->CopyFrom(*from.tiles));
+    }
+    to.queue->Copy(to.work.tails().data(), from.work.tails().data(),
+                   from.work.tails().bytes());
+    if (PendingIsApart()) {
+      to.queue->Copy(fork->apart_[r].data(), apart_[r].data(),
+                     apart_[r].bytes());
+    }
+  }
+  LCSM_RETURN_IF_ERROR(fork->ranks_.Wait());
   return std::unique_ptr<ModelState>(std::move(fork));
 }
 

@@ -1,4 +1,5 @@
-// One sequence of a Hyena model on a device.
+// One sequence of a Hyena model on a device, or on all among which the model is
+// split (hyena_device_ranks.h).
 //
 // A step is captured once: the token is fetched, the layers' launches, the
 // head, the logits sent back. What falls due behind it is captured as well, a
@@ -23,29 +24,22 @@
 
 #include "base/thread_pool.h"
 #include "cuda/hyena_device_model.h"
-#include "cuda/hyena_device_step.h"
+#include "cuda/hyena_device_prefill.h"
+#include "cuda/hyena_device_ranks.h"
 #include "cuda/tiles.h"
 #include "lcsm/status.h"
 #include "runtime/model.h"
 
 namespace lcsm::cuda {
 
-// Contributions of earlier inputs to positions to come, in device memory, in
-// the order of histories.
-struct DevicePending {
-  float* lines = nullptr;
-  size_t stride = 0;  // Floats.
-  size_t count = 0;
-};
-
-class HyenaDevicePrefill;
-
 class HyenaDeviceState : public ModelState {
  public:
   static StatusOr<std::unique_ptr<HyenaDeviceState>> Create(
       HyenaDeviceShared shared, ThreadPool& pool);
-  // Device memory of a state beside its Tiles, what it samples with included.
-  static size_t BytesFor(const HyenaConfig& config, bool steps);
+  // A rank's device memory of a state beside its Tiles, what it samples with
+  // included.
+  static size_t BytesFor(const HyenaConfig& config, const Share& share,
+                         bool steps);
   ~HyenaDeviceState() override;
 
   void Step(int32_t token, float* logits) noexcept override;
@@ -68,7 +62,7 @@ class HyenaDeviceState : public ModelState {
 
   // Vocabularies of bases, amino acids and bytes; see SampleKernel.
   bool SamplesItself() const override {
-    return tiles_ != nullptr && MaySample(config());
+    return shared_.has_steps() && MaySample(config());
   }
   Status SampleSteps(int32_t first, const SamplerOptions& options,
                      uint64_t sample, std::span<const int32_t> ids,
@@ -78,22 +72,34 @@ class HyenaDeviceState : public ModelState {
   HyenaDeviceState(HyenaDeviceShared shared, ThreadPool& pool)
       : shared_(std::move(shared)), pool_(pool), horizon_(shared_.horizon) {}
 
-  Device& device() const { return shared_.weights->device(); }
-  const HyenaConfig& config() const { return shared_.weights->config(); }
-  size_t Streams() const { return (config().order + 1) * config().width; }
+  // The leader's.
+  const HyenaDeviceRanks::Rank& leader() const { return ranks_.leader(); }
+  Device& device() const { return *leader().device; }
+  const HyenaConfig& config() const { return shared_.config(); }
   static bool MaySample(const HyenaConfig& config) {
     return config.vocab <= SampleKernel::kMaxVocab;
   }
   size_t TailRows() const { return HyenaDeviceStep::TailRows(config()); }
-  size_t Histories() const;
+  size_t Convolutions() const {
+    return config().layers * config().convolutions();
+  }
+  // Of a rank.
+  size_t Histories(const Share& share) const {
+    return Convolutions() * GroupsFor(share.channels);
+  }
   Status Allocate();
   Status Capture();
   Status CaptureSampling();
-  const Array<float>& tails() const { return work_.tails(); }
-  size_t Stepped() const { return tiles_ == nullptr ? 0 : tiles_->known(); }
-  bool PendingIsApart() const {
-    return pending_.lines != nullptr && pending_.lines == apart_.data();
-  }
+  size_t Stepped() const { return ranks_.known(); }
+  bool PendingIsApart() const { return !apart_.empty(); }
+  // What is pending where there are `count` lines for it in the tiles'
+  // accumulators.
+  DevicePending PendingInTiles(size_t count) const;
+  // Room for that outside of them.
+  StatusOr<std::vector<Array<float>>> NewApart(size_t stride) const;
+  static DevicePending PendingIn(const std::vector<Array<float>>& apart,
+                                 size_t stride, size_t count);
+  Status UploadToAll(uint64_t StepControl::*field, uint64_t value);
   Status CheckTokens(std::span<const int32_t> tokens) const;
   Status PrefillBySteps(std::span<const int32_t> tokens,
                         const PrefillRequest& request);
@@ -105,19 +111,25 @@ class HyenaDeviceState : public ModelState {
                          size_t count) const;
   Status LoadConvolution(io::SectionReader& reader, size_t* origin,
                          size_t* pending);
+  // A file has the channels of all ranks side by side. Lines of histories,
+  // `count` from each rank's `lines` with its stride, and from there.
+  Status GatherLines(const DevicePending& from, size_t count, float* to,
+                     size_t to_stride) const;
+  Status ScatterLines(const float* from, size_t from_stride, size_t count,
+                      const DevicePending& to) const;
+  Status SaveTails(io::SectionWriter& writer) const;
+  Status LoadTails(io::SectionReader& reader);
 
   const HyenaDeviceShared shared_;
   ThreadPool& pool_;
-  std::unique_ptr<Queue> queue_;
-  std::unique_ptr<Tiles> tiles_;  // Null where no steps are to come.
+  HyenaDeviceRanks ranks_;
   Replayed step_, sampling_;
-  HyenaDeviceStep work_;
   Array<int32_t> sampled_, ids_;
   Array<SampleOptions> sample_options_;
   HostMemory host_;  // The logits, then a token, for copies.
   size_t origin_ = 0, horizon_ = 0;
   DevicePending pending_;
-  Array<float> apart_;
+  std::vector<Array<float>> apart_;              // Each rank's, or none.
   std::shared_ptr<HyenaDevicePrefill> prefill_;  // Scratch, shared with forks.
   StepTimes times_;
   bool skip_mixers_ = false;

@@ -7,12 +7,9 @@
 namespace lcsm::cuda {
 namespace {
 
-size_t Streams(const HyenaConfig& config) {
-  return (config.order + 1) * config.width;
-}
-
 // Floats of shared memory that a step's largest product wants.
-size_t SharedFloats(const HyenaConfig& config, size_t rows) {
+size_t SharedFloats(const HyenaConfig& config, const Share& share,
+                    size_t rows) {
   using Kernel = LinearKernel<float, HyenaDeviceStep::kMostRows>;
   const float norm = 0;  // Not read: that there is one is what counts.
   LinearWork narrow;
@@ -21,7 +18,7 @@ size_t SharedFloats(const HyenaConfig& config, size_t rows) {
   narrow.rounds = static_cast<uint32_t>(config.order + 1);
   narrow.norm_weight = &norm;
   LinearWork wide;
-  wide.in = static_cast<uint32_t>(config.inner);
+  wide.in = static_cast<uint32_t>(share.inner);
   wide.rows = static_cast<uint32_t>(rows);
   return std::max(Kernel::SharedFloats(narrow), Kernel::SharedFloats(wide));
 }
@@ -29,10 +26,11 @@ size_t SharedFloats(const HyenaConfig& config, size_t rows) {
 }  // namespace
 
 size_t HyenaDeviceStep::MostRows(const DeviceInfo& info,
-                                 const HyenaConfig& config) {
+                                 const HyenaConfig& config,
+                                 const Share& share) {
   size_t rows = kMostRows;
-  while (rows > 1 &&
-         SharedFloats(config, rows) * sizeof(float) > info.shared_bytes) {
+  while (rows > 1 && SharedFloats(config, share, rows) * sizeof(float) >
+                         info.shared_bytes) {
     --rows;
   }
   return rows;
@@ -42,20 +40,24 @@ size_t HyenaDeviceStep::TailRows(const HyenaConfig& config) {
   return std::max<size_t>(config.fir_taps, 2) - 1;
 }
 
-size_t HyenaDeviceStep::BytesFor(const HyenaConfig& config, size_t rows) {
-  const size_t floats = 2 * config.width + config.inner + config.padded_vocab +
-                        config.layers * TailRows(config) * Streams(config);
-  return rows * (floats * sizeof(float) + sizeof(int32_t));
+size_t HyenaDeviceStep::BytesFor(const HyenaConfig& config, const Share& share,
+                                 size_t rows) {
+  const size_t streams = (config.order + 1) * share.channels;
+  size_t floats = config.width + share.channels + share.inner +
+                  config.layers * TailRows(config) * streams;
+  if (share.leads) floats += config.padded_vocab;
+  return rows * (floats * sizeof(float) + (share.leads ? sizeof(int32_t) : 0));
 }
 
-Status HyenaDeviceStep::Allocate(const HyenaDeviceShared& shared, Queue& queue,
-                                 Tiles* tiles, size_t rows) {
-  weights_ = shared.weights.get();
-  prepared_ = shared.tiles.get();
+Status HyenaDeviceStep::Allocate(const HyenaDeviceShared::Rank& rank,
+                                 Queue& queue, Tiles* tiles, size_t rows) {
+  weights_ = rank.weights.get();
+  prepared_ = rank.tiles.get();
   queue_ = &queue;
   tiles_ = tiles;
   rows_ = rows;
   const HyenaConfig& c = weights_->config();
+  const Share& share = weights_->share();
   Device& device = weights_->device();
   const auto allocate = [&](size_t floats, Array<float>* out) -> Status {
     LCSM_ASSIGN_OR_RETURN(*out,
@@ -63,12 +65,18 @@ Status HyenaDeviceStep::Allocate(const HyenaDeviceShared& shared, Queue& queue,
     return OkStatus();
   };
   LCSM_RETURN_IF_ERROR(allocate(c.width, &x_));
-  LCSM_RETURN_IF_ERROR(allocate(c.width, &u_));
-  LCSM_RETURN_IF_ERROR(allocate(c.inner, &hidden_));
+  LCSM_RETURN_IF_ERROR(allocate(share.channels, &u_));
+  LCSM_RETURN_IF_ERROR(allocate(share.inner, &hidden_));
+  LCSM_RETURN_IF_ERROR(
+      allocate(c.layers * TailRows(c) * weights_->streams(), &tails_));
+  if (!share.leads) return OkStatus();
   LCSM_RETURN_IF_ERROR(allocate(c.padded_vocab, &logits_));
-  LCSM_RETURN_IF_ERROR(allocate(c.layers * TailRows(c) * Streams(c), &tails_));
   LCSM_ASSIGN_OR_RETURN(tokens_, device.NewZeros<int32_t>(rows, "tokens"));
   return OkStatus();
+}
+
+LinearThen HyenaDeviceStep::Then() const {
+  return weights_->share().leads ? LinearThen::kAdd : LinearThen::kStore;
 }
 
 void HyenaDeviceStep::Linear(const DeviceLinear& linear,
@@ -89,7 +97,7 @@ void HyenaDeviceStep::Linear(const DeviceLinear& linear,
   }
 }
 
-void HyenaDeviceStep::Layer(size_t index) noexcept {
+void HyenaDeviceStep::Mix(size_t index) noexcept {
   const HyenaConfig& c = weights_->config();
   const DeviceLayer& layer = weights_->layers()[index];
   LinearWork project;
@@ -102,18 +110,18 @@ void HyenaDeviceStep::Layer(size_t index) noexcept {
   project.rounds = static_cast<uint32_t>(c.order + 1);
   MixWork& mix = project.mix;
   mix.control = tiles_->control();
-  mix.width = static_cast<uint32_t>(c.width);
+  mix.width = static_cast<uint32_t>(weights_->share().channels);
   mix.order = static_cast<uint32_t>(c.order);
   mix.fir_taps = static_cast<uint32_t>(c.fir_taps);
   mix.tail_rows = static_cast<uint32_t>(TailRows(c));
   mix.fir = layer.fir.data();
   mix.fir_bias = layer.fir_bias.data();
-  mix.tail = tails_.data() + index * rows_ * TailRows(c) * Streams(c);
+  mix.tail = tails_.data() + index * rows_ * TailRows(c) * weights_->streams();
   mix.lines = tiles_->lines();
   mix.stride = tiles_->stride();
   mix.head = prepared_->head();
   mix.first_mixer = index * c.convolutions();
-  mix.groups = GroupsFor(c.width);
+  mix.groups = GroupsFor(weights_->share().channels);
   mix.batch = rows_;
   mix.length = tiles_->length();
   mix.folds_tiny = tiles_->folds_tiny() ? 1 : 0;
@@ -122,14 +130,17 @@ void HyenaDeviceStep::Layer(size_t index) noexcept {
   LinearWork back;
   back.x = u_.data();
   back.y = x_.data();
-  back.then = LinearThen::kAdd;
+  back.then = Then();
   Linear(layer.out_proj, back);
+}
 
+void HyenaDeviceStep::Mlp(size_t index) noexcept {
+  const DeviceLayer& layer = weights_->layers()[index];
   LinearWork up;
   up.x = x_.data();
   up.norm_weight = layer.norm2.weight.data();
   up.norm_bias = layer.norm2.bias.data();
-  up.eps = static_cast<float>(c.block_norm_eps);
+  up.eps = static_cast<float>(weights_->config().block_norm_eps);
   up.y = hidden_.data();
   up.then = LinearThen::kGelu;
   Linear(layer.fc1, up);
@@ -137,19 +148,21 @@ void HyenaDeviceStep::Layer(size_t index) noexcept {
   LinearWork down;
   down.x = hidden_.data();
   down.y = x_.data();
-  down.then = LinearThen::kAdd;
+  down.then = Then();
   Linear(layer.fc2, down);
 }
 
-void HyenaDeviceStep::Enqueue() noexcept {
-  const HyenaConfig& c = weights_->config();
+void HyenaDeviceStep::Embed() noexcept {
   queue_->Launch<EmbedKernel>({.control = tiles_->control(),
                                .tokens = tokens_.data(),
                                .embedding = weights_->embedding(),
                                .rows = rows_,
-                               .width = c.width,
+                               .width = weights_->config().width,
                                .x = x_.data()});
-  for (size_t layer = 0; layer < c.layers; ++layer) Layer(layer);
+}
+
+void HyenaDeviceStep::Head() noexcept {
+  const HyenaConfig& c = weights_->config();
   LinearWork head;
   head.weight = weights_->head();
   head.in = static_cast<uint32_t>(c.width);

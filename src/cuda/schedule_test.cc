@@ -137,15 +137,22 @@ TEST(DeviceChoiceTest, ParsesWhatTheCommandTakes) {
   using Kind = DeviceChoice::Kind;
   EXPECT_EQ(ParseDevice("cpu").value().kind, Kind::kCpu);
   EXPECT_EQ(ParseDevice("auto").value().kind, Kind::kAuto);
-  EXPECT_EQ(ParseDevice("cuda").value().index, 0);
-  EXPECT_EQ(ParseDevice("cuda:3").value().index, 3);
+  EXPECT_EQ(ParseDevice("cuda").value().indices, std::vector<int>{0});
+  EXPECT_EQ(ParseDevice("cuda:3").value().indices, std::vector<int>{3});
+  EXPECT_EQ(ParseDevice("cuda:2,0,11").value().indices,
+            (std::vector<int>{2, 0, 11}));
+  EXPECT_EQ(ParseDevice("cuda:1,2,1").status().message(),
+            "the device is 'cuda:1,2,1', which names cuda:1 twice, expected "
+            "each GPU once");
   for (const char* wrong :
-       {"", "gpu", "cuda:", "cuda:-1", "cuda:1x", "CUDA", "cuda:99999999999"}) {
+       {"", "gpu", "cuda:", "cuda:-1", "cuda:1x", "CUDA", "cuda:99999999999",
+        "cuda:,", "cuda:0,", "cuda:0,,1", "cuda:0, 1", "cuda:0;1", "cuda,1",
+        "cuda:0,cuda:1"}) {
     const auto parsed = ParseDevice(wrong);
     ASSERT_FALSE(parsed.ok()) << wrong;
     EXPECT_EQ(parsed.status().message(),
               "the device is '" + std::string(wrong) +
-                  "', expected cpu, cuda, cuda:N or auto");
+                  "', expected cpu, cuda, cuda:N, cuda:N,M,.. or auto");
   }
 }
 

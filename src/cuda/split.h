@@ -9,10 +9,14 @@
 // tails), then multiplies them with its columns of out_proj; the products of
 // all ranks of the part are summed (an all-reduce) onto the residual stream,
 // which all hold. The MLP goes the same way: rows of fc1, columns of fc2, a
-// sum. Embedding, norms and head are small and everybody's.
+// sum. Norms are small and everybody's; embedding, head and sampler are the
+// leader's.
 //
-// So a layer has two sums of rows x width floats, whatever its order, and tiles
-// have none at all: what is large is never moved.
+// So a layer has two sums of rows x width floats, whatever its order, a step
+// one more for the embedded tokens, and tiles have none at all: what is large
+// is never moved.
+//
+// Models on devices follow it with one part (docs/cuda.md, "Several GPUs").
 //
 // Rejected: splitting the sequence (every tile would be an exchange), and
 // layers (one GPU works at a time at one row).

@@ -31,7 +31,18 @@ inline std::shared_ptr<Device> OpenTestDevice(const std::string& name,
     return MakeEmulatedDevice(
         {.shared_bytes = shared_bytes, .l2_bytes = 64 << 10});
   }
-  return OpenCudaDevice(ParseDevice(name).value().index).value();
+  return OpenCudaDevice(ParseDevice(name).value().indices.front()).value();
+}
+
+// Emulated devices for a model that is split: "emulated:0", ..
+inline std::vector<std::shared_ptr<Device>> MakeEmulatedRanks(
+    size_t count, EmulatedOptions options = {}) {
+  std::vector<std::shared_ptr<Device>> devices;
+  for (size_t r = 0; r < count; ++r) {
+    options.label = "emulated:" + std::to_string(r);
+    devices.push_back(MakeEmulatedDevice(options));
+  }
+  return devices;
 }
 
 inline std::string DeviceTestName(

@@ -111,6 +111,9 @@ struct ModelMemory {
   size_t preparing = 0;
   size_t host = 0;        // In the host's memory while preparing.
   std::string uncounted;  // What nobody can foretell, for people.
+  // Where several devices share a model: of each, in their order. What stands
+  // above is then of the one with the least to spare.
+  std::vector<ModelMemory> ranks;
 
   size_t Total() const {
     return std::max(preparing,

@@ -104,15 +104,20 @@ class Usage(CliTest):
     def test_devices(self):
         run = ["generate", "--model", self.bytes_model, "--prompt", "a", "--max-new-tokens", 3, "--format", "tokens",
                "--temperature", 0]
-        for wrong in ("gpu", "cuda:", "cuda:-1", "cuda:x", ""):
+        for wrong in ("gpu", "cuda:", "cuda:-1", "cuda:x", "", "cuda:0,", "cuda:0,x", "cuda:0 1"):
             with self.subTest(device=wrong):
-                self.fails(2, *run, "--device", wrong, says="expected cpu, cuda, cuda:N or auto")
+                self.fails(2, *run, "--device", wrong, says="expected cpu, cuda, cuda:N, cuda:N,M,.. or auto")
         self.assertEqual(len(self.ok(*run, "--device", "auto").stdout.split()), 3)
         self.assertEqual(self.ok(*run, "--device", "cpu").stdout, self.ok(*run).stdout)
         # No CUDA in this build, no driver, or fewer than a hundred GPUs.
         self.fails(1, *run, "--device", "cuda:99", says="CUDA")
         self.fails(1, "inspect", "--model", self.bytes_model, "--length", 100, "--device", "cuda:99", says="CUDA")
-        self.fails(2, "inspect", "--model", self.bytes_model, "--device", "gpu", says="expected cpu, cuda, cuda:N or auto")
+        self.fails(2, "inspect", "--model", self.bytes_model, "--device", "gpu", says="expected cpu, cuda, cuda:N, cuda:N,M,.. or auto")
+        # Several that share a model: each once, all there, and channels for each.
+        self.fails(2, *run, "--device", "cuda:0,1,0", says="names cuda:0 twice, expected each GPU once")
+        self.fails(1, *run, "--device", "cuda:98,99", says="CUDA")
+        many = ",".join(str(k) for k in range(200))
+        self.fails(1, *run, "--device", "cuda:" + many, says=["200 devices are more than the", "groups of 16 channels"])
         # Families that have no device code say so, or the build does.
         self.fails(1, "generate", "--model", golden("stack-mixed"), "--prompt-tokens", self.write("t", "1"),
                    "--device", "cuda:99", says="CUDA")

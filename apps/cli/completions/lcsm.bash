@@ -12,7 +12,7 @@ _lcsm() {
   case $prev in
     --method) COMPREPLY=($(compgen -W "planned paper lazy eager futurefill gardner" -- "$cur")); return ;;
     --tau) COMPREPLY=($(compgen -W "direct direct-blocked fft-library fft-fused hybrid" -- "$cur")); return ;;
-    --device) COMPREPLY=($(compgen -W "cpu auto cuda cuda:0" -- "$cur")); return ;;
+    --device) COMPREPLY=($(compgen -W "cpu auto cuda cuda:0 cuda:0,1" -- "$cur")); return ;;
     --weights) COMPREPLY=($(compgen -W "f32 bf16 int8" -- "$cur")); return ;;
     --schedule) COMPREPLY=($(compgen -W "across-layers per-layer" -- "$cur")); return ;;
     --costs) COMPREPLY=($(compgen -W "measured estimated" -- "$cur")); return ;;

@@ -27,7 +27,7 @@ set -l runs '__fish_seen_subcommand_from generate logits score embed inspect pla
 complete -c lcsm -n "$runs" -l model -x -a '(__lcsm_models)' -d 'Model folder or name'
 complete -c lcsm -n "$runs" -l weights -x -a 'f32 bf16 int8' -d 'Matrices in memory'
 set -l placed '__fish_seen_subcommand_from generate logits score embed inspect variants classify'
-complete -c lcsm -n "$placed" -l device -x -a 'cpu auto cuda cuda:0' -d 'Where the model runs'
+complete -c lcsm -n "$placed" -l device -x -a 'cpu auto cuda cuda:0 cuda:0,1' -d 'Where the model runs'
 complete -c lcsm -n "$runs" -l method -x -a 'planned paper lazy eager futurefill gardner' -d 'Way of convolving'
 complete -c lcsm -n "$runs" -l tau -x -a 'direct direct-blocked fft-library fft-fused hybrid' -d 'Way of computing one tile'
 complete -c lcsm -n "$runs" -l schedule -x -a 'across-layers per-layer' -d 'When tiles are computed'
