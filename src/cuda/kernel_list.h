@@ -34,6 +34,6 @@ using AllKernels = KernelList<
     LinearKernel<float, 1>, LinearKernel<float, 8>, LinearKernel<Bfloat16, 1>,
     LinearKernel<Bfloat16, 8>, SampleKernel, PackKernel, SpectrumProductKernel,
     UnpackKernel, NormRowsKernel, FirRowsKernel, GateKernel, FinishRowsKernel,
-    WidenKernel, MoveLinesKernel>;
+    WidenKernel, MoveLinesKernel, SpreadTapsKernel>;
 
 }  // namespace lcsm::cuda
