@@ -7,10 +7,10 @@
 
 #include "base/byte_text.h"
 #include "conv/planner.h"
+#include "cuda/hyena_device_filters.h"
 #include "cuda/hyena_device_prefill.h"
 #include "cuda/hyena_device_state.h"
 #include "cuda/measure.h"
-#include "models/hyena_filter.h"
 
 namespace lcsm::cuda {
 namespace {
@@ -109,8 +109,7 @@ StatusOr<HyenaDeviceModel::Extent> HyenaDeviceModel::GetExtent(
 }
 
 StatusOr<ModelMemory> HyenaDeviceModel::Account(const Extent& extent,
-                                                conv::Plan plan,
-                                                size_t threads) const {
+                                                conv::Plan plan) const {
   const HyenaConfig& config = weights_->config();
   Device& device = weights_->device();
   ModelMemory memory;
@@ -122,14 +121,16 @@ StatusOr<ModelMemory> HyenaDeviceModel::Account(const Extent& extent,
       "besides scratch memory";
   memory.weights = weights_->bytes();
   memory.activations = HyenaDeviceState::BytesFor(config, extent.steps != 0);
-  conv::Problem all = plan.problem;
-  all.length = all.taps = extent.horizon;
-  memory.host = conv::FilterBank::BytesFor(all, extent.horizon) +
-                HyenaFilterScratchBytes(config, threads);
+  const DeviceFilterPart filters =
+      DeviceFilterPart::All(config, extent.horizon);
+  memory.host = DeviceFilterHostBytes(config, filters);
+  const size_t all_taps = DeviceTapsSize(config, filters) * sizeof(float);
+  // Filters are evaluated before anything is made of them.
+  memory.preparing =
+      memory.weights + all_taps + DeviceFilterBytes(config, filters);
   size_t known_taps = 0;
   if (extent.steps != extent.horizon) {
-    known_taps = all.mixers * GroupsFor(all.channels) * extent.horizon *
-                 kLanes * sizeof(float);
+    known_taps = all_taps;
     memory.prefill =
         known_taps + HyenaDevicePrefill::BytesFor(
                          device, config,
@@ -139,11 +140,10 @@ StatusOr<ModelMemory> HyenaDeviceModel::Account(const Extent& extent,
   if (extent.steps != 0) {
     LCSM_ASSIGN_OR_RETURN(memory.convolution,
                           PreparedTiles::BytesFor(device, plan));
-    memory.preparing = memory.weights + known_taps + memory.convolution.taps +
-                       memory.convolution.spectra + memory.convolution.making;
-    if (known_taps != 0) {
-      memory.host += conv::FilterBank::BytesFor(plan.problem, extent.steps);
-    }
+    memory.preparing =
+        std::max(memory.preparing,
+                 memory.weights + known_taps + memory.convolution.taps +
+                     memory.convolution.spectra + memory.convolution.making);
   }
   memory.plan = std::move(plan);
   return memory;
@@ -165,8 +165,7 @@ Status HyenaDeviceModel::TooLittle(const ModelMemory& memory,
 }
 
 StatusOr<ModelMemory> HyenaDeviceModel::Outline(const PrepareOptions& options,
-                                                const Extent& extent,
-                                                size_t threads) const {
+                                                const Extent& extent) const {
   const HyenaConfig& config = weights_->config();
   conv::Problem problem;
   problem.mixers = config.layers * config.convolutions();
@@ -195,8 +194,7 @@ StatusOr<ModelMemory> HyenaDeviceModel::Outline(const PrepareOptions& options,
     LCSM_ASSIGN_OR_RETURN(plan,
                           LevelsFor(problem, options.plan, options.measure));
   }
-  LCSM_ASSIGN_OR_RETURN(ModelMemory memory,
-                        Account(extent, std::move(plan), threads));
+  LCSM_ASSIGN_OR_RETURN(ModelMemory memory, Account(extent, std::move(plan)));
   if (takes(memory) <= room) return memory;
   if (extent.steps == 0 || options.plan.method != conv::Method::kPlanned ||
       !options.plan.levels.empty()) {
@@ -207,13 +205,12 @@ StatusOr<ModelMemory> HyenaDeviceModel::Outline(const PrepareOptions& options,
   conv::PlanOptions within = options.plan;
   within.memory_limit = room;
   within.bytes = [&](const conv::Plan& candidate) {
-    const auto account = Account(extent, candidate, threads);
+    const auto account = Account(extent, candidate);
     return account.ok() ? takes(*account) : SIZE_MAX;
   };
   auto smaller = LevelsFor(problem, within, options.measure);
   if (!smaller.ok()) return TooLittle(memory, room);
-  LCSM_ASSIGN_OR_RETURN(memory,
-                        Account(extent, std::move(smaller).value(), threads));
+  LCSM_ASSIGN_OR_RETURN(memory, Account(extent, std::move(smaller).value()));
   return takes(memory) <= room ? StatusOr<ModelMemory>(std::move(memory))
                                : TooLittle(memory, room);
 }
@@ -223,38 +220,33 @@ StatusOr<std::shared_ptr<const PreparedModel>> HyenaDeviceModel::Prepare(
     const ModelState::Progress& progress) const {
   LCSM_RETURN_IF_ERROR(CheckNotGrowable(options, info_.name));
   LCSM_ASSIGN_OR_RETURN(const Extent extent, GetExtent(options));
-  LCSM_ASSIGN_OR_RETURN(ModelMemory outline,
-                        Outline(options, extent, pool.NumThreads()));
+  LCSM_ASSIGN_OR_RETURN(ModelMemory outline, Outline(options, extent));
   conv::Plan plan = std::move(outline.plan);
   HyenaDeviceShared shared;
   shared.weights = weights_;
   shared.horizon = extent.horizon;
   const size_t steps = extent.steps;
   // Known tokens want the taps of all positions, steps those of theirs.
+  const std::shared_ptr<Device>& device = weights_->shared_device();
+  const DeviceFilterPart part =
+      DeviceFilterPart::All(weights_->config(), shared.horizon);
   LCSM_ASSIGN_OR_RETURN(
-      std::unique_ptr<conv::FilterBank> filters,
-      MakeHyenaFilters(weights_->host(), shared.horizon, pool, progress));
+      Array<float> taps,
+      MakeDeviceTaps(device, weights_->host(), part, pool, progress));
   if (steps != shared.horizon) {
-    Device& device = weights_->device();
-    const size_t n = filters->mixers() * filters->groups();
     shared.num_taps = shared.horizon;
-    LCSM_ASSIGN_OR_RETURN(Array<float> taps,
-                          device.NewArray<float>(n * shared.num_taps * kLanes,
-                                                 "the filters' taps"));
-    for (size_t f = 0; f < n; ++f) {
-      LCSM_RETURN_IF_ERROR(device.Upload(
-          taps.data() + f * shared.num_taps * kLanes, filters->FlatGroup(f),
-          shared.num_taps * kLanes * sizeof(float)));
-    }
     shared.taps = std::make_shared<const Array<float>>(std::move(taps));
+    if (steps != 0) {
+      LCSM_ASSIGN_OR_RETURN(const std::unique_ptr<Queue> queue,
+                            device->NewQueue(false));
+      const size_t filters = shared.taps->size() / (shared.num_taps * kLanes);
+      LCSM_ASSIGN_OR_RETURN(
+          taps, FirstTaps(*device, *shared.taps, filters, steps, *queue));
+    }
   }
   if (steps != 0) {
-    if (steps != filters->taps()) {
-      LCSM_ASSIGN_OR_RETURN(filters, conv::FilterBank::First(*filters, steps));
-    }
-    LCSM_ASSIGN_OR_RETURN(
-        shared.tiles,
-        PreparedTiles::Create(weights_->shared_device(), plan, *filters));
+    LCSM_ASSIGN_OR_RETURN(shared.tiles,
+                          PreparedTiles::Create(device, plan, std::move(taps)));
   }
   // Filters made of a file that was cut short meanwhile are made of zeros.
   LCSM_RETURN_IF_ERROR(CheckWeights());
@@ -264,10 +256,10 @@ StatusOr<std::shared_ptr<const PreparedModel>> HyenaDeviceModel::Prepare(
 }
 
 StatusOr<ModelMemory> HyenaDeviceModel::EstimateMemory(
-    const PrepareOptions& options, size_t threads) const {
+    const PrepareOptions& options, size_t /*threads*/) const {
   LCSM_RETURN_IF_ERROR(CheckNotGrowable(options, info_.name));
   LCSM_ASSIGN_OR_RETURN(const Extent extent, GetExtent(options));
-  LCSM_ASSIGN_OR_RETURN(ModelMemory memory, Outline(options, extent, threads));
+  LCSM_ASSIGN_OR_RETURN(ModelMemory memory, Outline(options, extent));
   const conv::Problem& problem = memory.plan.problem;
   const conv::TileCosts measured =
       costs_->For(problem, TilesFor::kPlanned, false);

@@ -42,9 +42,8 @@ class HyenaDeviceModel : public Model {
   // The plan that Prepare follows, and what it takes. Error: too little memory,
   // with the numbers.
   StatusOr<ModelMemory> Outline(const PrepareOptions& options,
-                                const Extent& extent, size_t threads) const;
-  StatusOr<ModelMemory> Account(const Extent& extent, conv::Plan plan,
-                                size_t threads) const;
+                                const Extent& extent) const;
+  StatusOr<ModelMemory> Account(const Extent& extent, conv::Plan plan) const;
   Status TooLittle(const ModelMemory& memory, size_t room) const;
   // Levels by what is known of tiles on this device, or is measured now.
   StatusOr<conv::Plan> LevelsFor(const conv::Problem& problem,
