@@ -45,6 +45,7 @@ TEST(GpuBenchTest, Models) {
   ASSERT_EQ((*result)["results"].size(), 1u);
   EXPECT_GT(double{(*result)["results"][0]["step_us"]["median"]}, 0);
   EXPECT_GT(double{(*result)["score_seconds"]}, 0);
+  EXPECT_GT(double{(*result)["score_prepare_seconds"]}, 0);
 }
 
 }  // namespace

@@ -150,8 +150,11 @@ StatusOr<ordered_json> MeasureGpuModel(
     result["results"].push_back(std::move(row));
   }
   if (wanted.score_tokens != 0) {
+    const Stopwatch preparing;
     LCSM_ASSIGN_OR_RETURN(const std::unique_ptr<ModelState> state,
                           NewState(*model, wanted.score_tokens, 0, pool));
+    // Nearly all of it filters.
+    result["score_prepare_seconds"] = preparing.Seconds();
     const auto tokens = Tokens(wanted.score_tokens, model->info().vocab);
     std::vector<double> seconds;
     for (int round = 0; round < 2; ++round) {

@@ -24,7 +24,8 @@ struct GpuModelCase {
 // and by known tokens, within 1e-4). JSON: for each position microseconds a
 // token (median, min, max of rounds) with the host sampling, with the device
 // sampling, and without mixers; weights' bytes over that time; seconds of the
-// known tokens. Errors: memory, the device's, a wrong answer.
+// known tokens, and of preparing for them. Errors: memory, the device's, a
+// wrong answer.
 StatusOr<nlohmann::ordered_json> MeasureGpuModel(
     const std::shared_ptr<cuda::Device>& device, const GpuModelCase& wanted);
 

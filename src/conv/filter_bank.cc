@@ -59,34 +59,6 @@ StatusOr<std::unique_ptr<FilterBank>> FilterBank::First(const FilterBank& bank,
   return first;
 }
 
-StatusOr<std::unique_ptr<FilterBank>> FilterBank::Part(const FilterBank& bank,
-                                                       size_t first_channel,
-                                                       size_t channels) {
-  assert(first_channel % kLanes == 0 && channels >= 1 &&
-         channels <= bank.channels_ - first_channel);
-  Problem problem;
-  problem.mixers = bank.mixers_;
-  problem.channels = channels;
-  problem.length = problem.taps = bank.taps_;
-  LCSM_ASSIGN_OR_RETURN(std::unique_ptr<FilterBank> part, Create(problem));
-  for (size_t mixer = 0; mixer < bank.mixers_; ++mixer) {
-    for (size_t g = 0; g < part->groups_; ++g) {
-      // Lanes beyond the channels are zero.
-      const size_t lanes = std::min(kLanes, channels - g * kLanes);
-      const float* const from = bank.Group(mixer, first_channel / kLanes + g);
-      float* const to = part->buffer_.data() +
-                        (mixer * part->groups_ + g) * part->group_stride_;
-      for (size_t n = 0; n < bank.taps_; ++n) {
-        std::copy_n(from + n * kLanes, lanes, to + n * kLanes);
-      }
-      std::copy_n(to, std::min(bank.taps_, kHeadTaps) * kLanes,
-                  part->head_.data() +
-                      (mixer * part->groups_ + g) * kHeadTaps * kLanes);
-    }
-  }
-  return part;
-}
-
 void FilterBank::CopyTaps(const FilterBank& shorter) {
   assert(shorter.mixers_ == mixers_ && shorter.channels_ == channels_ &&
          shorter.taps_ <= taps_);

@@ -25,13 +25,6 @@ class FilterBank {
   static StatusOr<std::unique_ptr<FilterBank>> First(const FilterBank& bank,
                                                      size_t taps);
 
-  // The groups of some channels of another one, for who convolves no others.
-  // first_channel is a multiple of kLanes; 1 <= channels <= bank.channels() -
-  // first_channel.
-  static StatusOr<std::unique_ptr<FilterBank>> Part(const FilterBank& bank,
-                                                    size_t first_channel,
-                                                    size_t channels);
-
   // Sets the first taps of all mixers to those of another bank of the same
   // mixers and channels, which has at most as many.
   void CopyTaps(const FilterBank& shorter);

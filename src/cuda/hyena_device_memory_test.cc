@@ -69,6 +69,8 @@ TEST(HyenaDeviceMemoryTest, EveryByteIsForetold) {
           EXPECT_EQ(memory->device_free,
                     device->info().memory_bytes - memory->weights);
           EXPECT_GT(memory->host, 0u);
+          // Positions and a network, and no taps.
+          EXPECT_LT(memory->host, size_t{32} << 10);
         }
       }
     }

@@ -7,10 +7,10 @@
 
 #include "base/byte_text.h"
 #include "conv/planner.h"
+#include "cuda/hyena_device_filters.h"
 #include "cuda/hyena_device_prefill.h"
 #include "cuda/hyena_device_state.h"
 #include "cuda/measure.h"
-#include "models/hyena_filter.h"
 
 namespace lcsm::cuda {
 namespace {
@@ -60,25 +60,12 @@ StatusOr<Split> SplitOf(const HyenaConfig& config, size_t ranks) {
                    ranks);
 }
 
-// The rank's taps for known tokens.
-StatusOr<std::shared_ptr<const Array<float>>> BringTaps(
-    const conv::FilterBank& filters, const HyenaDeviceWeights& rank) {
-  Device& device = rank.device();
-  const size_t first = rank.share().first_channel / kLanes;
-  const size_t groups = GroupsFor(rank.share().channels);
-  const size_t floats = filters.taps() * kLanes;
-  LCSM_ASSIGN_OR_RETURN(
-      Array<float> taps,
-      device.NewArray<float>(filters.mixers() * groups * floats,
-                             "the filters' taps"));
-  for (size_t mixer = 0; mixer < filters.mixers(); ++mixer) {
-    for (size_t g = 0; g < groups; ++g) {
-      LCSM_RETURN_IF_ERROR(device.Upload(
-          taps.data() + (mixer * groups + g) * floats,
-          filters.Group(mixer, first + g), floats * sizeof(float)));
-    }
-  }
-  return std::make_shared<const Array<float>>(std::move(taps));
+// The filters of a rank's channels.
+DeviceFilterPart FiltersOf(const HyenaDeviceWeights& rank, size_t lags) {
+  DeviceFilterPart part = DeviceFilterPart::All(rank.config(), lags);
+  part.first_channel = rank.share().first_channel;
+  part.channels = rank.share().channels;
+  return part;
 }
 
 std::string LabelOf(const Device& device) {
@@ -183,7 +170,7 @@ StatusOr<HyenaDeviceModel::Extent> HyenaDeviceModel::GetExtent(
 }
 
 StatusOr<ModelMemory> HyenaDeviceModel::Account(
-    const Extent& extent, const conv::Plan& plan, size_t threads,
+    const Extent& extent, const conv::Plan& plan,
     const HyenaDeviceWeights& rank) const {
   const Share& share = rank.share();
   Device& device = rank.device();
@@ -197,14 +184,15 @@ StatusOr<ModelMemory> HyenaDeviceModel::Account(
   memory.weights = rank.bytes();
   memory.activations =
       HyenaDeviceState::BytesFor(config(), share, extent.steps != 0);
-  conv::Problem all = plan.problem;
-  all.length = all.taps = extent.horizon;
-  memory.host = conv::FilterBank::BytesFor(all, extent.horizon) +
-                HyenaFilterScratchBytes(config(), threads);
+  const DeviceFilterPart filters = FiltersOf(rank, extent.horizon);
+  memory.host = DeviceFilterHostBytes(config(), filters);
+  const size_t all_taps = DeviceTapsSize(config(), filters) * sizeof(float);
+  // Filters are evaluated before anything is made of them.
+  memory.preparing =
+      memory.weights + all_taps + DeviceFilterBytes(config(), filters);
   size_t known_taps = 0;
   if (extent.steps != extent.horizon) {
-    known_taps = all.mixers * GroupsFor(share.channels) * extent.horizon *
-                 kLanes * sizeof(float);
+    known_taps = all_taps;
     memory.prefill =
         known_taps + HyenaDevicePrefill::BytesFor(
                          device, config(), share,
@@ -216,39 +204,35 @@ StatusOr<ModelMemory> HyenaDeviceModel::Account(
     own.problem.channels = share.channels;
     LCSM_ASSIGN_OR_RETURN(memory.convolution,
                           PreparedTiles::BytesFor(device, own));
-    memory.preparing = memory.weights + known_taps + memory.convolution.taps +
-                       memory.convolution.spectra + memory.convolution.making;
-    if (known_taps != 0) {
-      memory.host += conv::FilterBank::BytesFor(plan.problem, extent.steps);
-    }
-    if (weights_.size() > 1) {
-      // The ranks' parts of it, one at a time.
-      own.problem.channels = MostChannels();
-      memory.host += conv::FilterBank::BytesFor(own.problem, extent.steps);
-    }
+    memory.preparing =
+        std::max(memory.preparing,
+                 memory.weights + known_taps + memory.convolution.taps +
+                     memory.convolution.spectra + memory.convolution.making);
   }
   memory.plan = plan;
   return memory;
 }
 
 StatusOr<HyenaDeviceModel::Fit> HyenaDeviceModel::FitOf(
-    const Extent& extent, const conv::Plan& plan, size_t threads,
+    const Extent& extent, const conv::Plan& plan,
     const std::vector<size_t>& rooms, size_t most) const {
   Fit fit;
   std::vector<ModelMemory> ranks;
-  size_t tightest = 0;
+  size_t tightest = 0, host = 0;
   for (size_t r = 0; r < weights_.size(); ++r) {
     LCSM_ASSIGN_OR_RETURN(ModelMemory memory,
-                          Account(extent, plan, threads, *weights_[r]));
+                          Account(extent, plan, *weights_[r]));
     const size_t takes = memory.Total() - memory.weights + (most - rooms[r]);
     if (r == 0 || takes > fit.takes) {
       fit.takes = takes;
       fit.room = rooms[r];
       tightest = r;
     }
+    host = std::max(host, memory.host);  // They take their turns.
     ranks.push_back(std::move(memory));
   }
   fit.memory = ranks[tightest];
+  fit.memory.host = host;
   if (ranks.size() > 1) fit.memory.ranks = std::move(ranks);
   return fit;
 }
@@ -269,8 +253,7 @@ Status HyenaDeviceModel::TooLittle(const ModelMemory& memory,
 }
 
 StatusOr<ModelMemory> HyenaDeviceModel::Outline(const PrepareOptions& options,
-                                                const Extent& extent,
-                                                size_t threads) const {
+                                                const Extent& extent) const {
   conv::Problem problem;
   problem.mixers = config().layers * config().convolutions();
   problem.channels = config().width;
@@ -302,7 +285,7 @@ StatusOr<ModelMemory> HyenaDeviceModel::Outline(const PrepareOptions& options,
     LCSM_ASSIGN_OR_RETURN(plan,
                           LevelsFor(problem, options.plan, options.measure));
   }
-  LCSM_ASSIGN_OR_RETURN(Fit fit, FitOf(extent, plan, threads, rooms, most));
+  LCSM_ASSIGN_OR_RETURN(Fit fit, FitOf(extent, plan, rooms, most));
   if (fit.takes <= most) return std::move(fit.memory);
   if (extent.steps == 0 || options.plan.method != conv::Method::kPlanned ||
       !options.plan.levels.empty()) {
@@ -315,12 +298,12 @@ StatusOr<ModelMemory> HyenaDeviceModel::Outline(const PrepareOptions& options,
   within.bytes = [&](const conv::Plan& candidate) {
     conv::Plan whole = candidate;
     whole.problem.channels = config().width;
-    const auto account = FitOf(extent, whole, threads, rooms, most);
+    const auto account = FitOf(extent, whole, rooms, most);
     return account.ok() ? account->takes : SIZE_MAX;
   };
   const auto smaller = LevelsFor(problem, within, options.measure);
   if (!smaller.ok()) return TooLittle(fit.memory, fit.room);
-  LCSM_ASSIGN_OR_RETURN(fit, FitOf(extent, *smaller, threads, rooms, most));
+  LCSM_ASSIGN_OR_RETURN(fit, FitOf(extent, *smaller, rooms, most));
   if (fit.takes > most) return TooLittle(fit.memory, fit.room);
   return std::move(fit.memory);
 }
@@ -330,42 +313,44 @@ StatusOr<std::shared_ptr<const PreparedModel>> HyenaDeviceModel::Prepare(
     const ModelState::Progress& progress) const {
   LCSM_RETURN_IF_ERROR(CheckNotGrowable(options, info_.name));
   LCSM_ASSIGN_OR_RETURN(const Extent extent, GetExtent(options));
-  LCSM_ASSIGN_OR_RETURN(ModelMemory outline,
-                        Outline(options, extent, pool.NumThreads()));
+  LCSM_ASSIGN_OR_RETURN(ModelMemory outline, Outline(options, extent));
   conv::Plan plan = std::move(outline.plan);
   HyenaDeviceShared shared;
   shared.communicator = communicator_;
   shared.horizon = extent.horizon;
   const size_t steps = extent.steps;
   // Known tokens want the taps of all positions, steps those of theirs.
-  LCSM_ASSIGN_OR_RETURN(std::unique_ptr<conv::FilterBank> filters,
-                        MakeHyenaFilters(weights_.front()->host(),
-                                         shared.horizon, pool, progress));
+  // Each rank evaluates the filters of its own channels.
+  const double ranks = static_cast<double>(weights_.size());
   for (const auto& weights : weights_) {
+    const double before = static_cast<double>(shared.ranks.size());
+    const auto told = [&](double done) {
+      return !progress || progress((before + done) / ranks);
+    };
     HyenaDeviceShared::Rank& rank = shared.ranks.emplace_back();
     rank.weights = weights;
-    if (steps == shared.horizon) continue;
-    shared.num_taps = shared.horizon;
-    LCSM_ASSIGN_OR_RETURN(rank.taps, BringTaps(*filters, *weights));
-  }
-  if (steps != 0) {
-    if (steps != filters->taps()) {
-      LCSM_ASSIGN_OR_RETURN(filters, conv::FilterBank::First(*filters, steps));
-    }
-    for (HyenaDeviceShared::Rank& rank : shared.ranks) {
-      const Share& share = rank.weights->share();
-      conv::Plan own = plan;
-      own.problem.channels = share.channels;
-      std::unique_ptr<conv::FilterBank> part;
-      if (shared.ranks.size() > 1) {
+    const std::shared_ptr<Device>& device = weights->shared_device();
+    LCSM_ASSIGN_OR_RETURN(
+        Array<float> taps,
+        MakeDeviceTaps(device, weights->host(),
+                       FiltersOf(*weights, shared.horizon), pool, told));
+    if (steps != shared.horizon) {
+      shared.num_taps = shared.horizon;
+      rank.taps = std::make_shared<const Array<float>>(std::move(taps));
+      if (steps != 0) {
+        LCSM_ASSIGN_OR_RETURN(const std::unique_ptr<Queue> queue,
+                              device->NewQueue(false));
+        const size_t filters = rank.taps->size() / (shared.num_taps * kLanes);
         LCSM_ASSIGN_OR_RETURN(
-            part, conv::FilterBank::Part(*filters, share.first_channel,
-                                         share.channels));
+            taps, FirstTaps(*device, *rank.taps, filters, steps, *queue));
       }
+    }
+    if (steps != 0) {
+      conv::Plan own = plan;
+      own.problem.channels = weights->share().channels;
       LCSM_ASSIGN_OR_RETURN(
           rank.tiles,
-          PreparedTiles::Create(rank.weights->shared_device(), std::move(own),
-                                part == nullptr ? *filters : *part));
+          PreparedTiles::Create(device, std::move(own), std::move(taps)));
     }
   }
   // Filters made of a file that was cut short meanwhile are made of zeros.
@@ -376,10 +361,10 @@ StatusOr<std::shared_ptr<const PreparedModel>> HyenaDeviceModel::Prepare(
 }
 
 StatusOr<ModelMemory> HyenaDeviceModel::EstimateMemory(
-    const PrepareOptions& options, size_t threads) const {
+    const PrepareOptions& options, size_t /*threads*/) const {
   LCSM_RETURN_IF_ERROR(CheckNotGrowable(options, info_.name));
   LCSM_ASSIGN_OR_RETURN(const Extent extent, GetExtent(options));
-  LCSM_ASSIGN_OR_RETURN(ModelMemory memory, Outline(options, extent, threads));
+  LCSM_ASSIGN_OR_RETURN(ModelMemory memory, Outline(options, extent));
   conv::Problem problem = memory.plan.problem;
   problem.channels = MostChannels();
   const conv::TileCosts measured =

@@ -54,10 +54,9 @@ class HyenaDeviceModel : public Model {
   // The plan that Prepare follows, and what it takes. Error: too little memory,
   // with the numbers.
   StatusOr<ModelMemory> Outline(const PrepareOptions& options,
-                                const Extent& extent, size_t threads) const;
+                                const Extent& extent) const;
   // Of one rank.
   StatusOr<ModelMemory> Account(const Extent& extent, const conv::Plan& plan,
-                                size_t threads,
                                 const HyenaDeviceWeights& rank) const;
   // Of all ranks: what is told of them, and of the one with the least to spare
   // its room beside the weights, and what it takes were that `most`.
@@ -67,8 +66,7 @@ class HyenaDeviceModel : public Model {
   };
   // `rooms` are the ranks', at most `most`.
   StatusOr<Fit> FitOf(const Extent& extent, const conv::Plan& plan,
-                      size_t threads, const std::vector<size_t>& rooms,
-                      size_t most) const;
+                      const std::vector<size_t>& rooms, size_t most) const;
   Status TooLittle(const ModelMemory& memory, size_t room) const;
   // Levels by what is known of tiles on this device, or is measured now: as a
   // rank with the most channels wants them, and all have the same.

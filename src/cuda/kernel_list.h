@@ -8,6 +8,7 @@
 #include "cuda/block_kernels.h"
 #include "cuda/direct_kernels.h"
 #include "cuda/fft_kernels.h"
+#include "cuda/filter_kernels.h"
 #include "cuda/library_kernels.h"
 #include "cuda/prefill_kernels.h"
 #include "cuda/sampler_kernels.h"
@@ -34,6 +35,7 @@ using AllKernels = KernelList<
     LinearKernel<float, 1>, LinearKernel<float, 8>, LinearKernel<Bfloat16, 1>,
     LinearKernel<Bfloat16, 8>, SampleKernel, PackKernel, SpectrumProductKernel,
     UnpackKernel, NormRowsKernel, FirRowsKernel, GateKernel, FinishRowsKernel,
-    WidenKernel, MoveLinesKernel>;
+    WidenKernel, MoveLinesKernel, SpreadTapsKernel, FilterPositionsKernel,
+    FilterLinearKernel, FilterNormKernel, FilterTapsKernel>;
 
 }  // namespace lcsm::cuda

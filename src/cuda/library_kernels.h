@@ -8,7 +8,7 @@
 
 namespace lcsm::cuda {
 
-// Common to the three.
+// Common to those around a tile.
 struct LibraryWork {
   const StepControl* control = nullptr;
   LevelShape level;
@@ -21,6 +21,33 @@ struct LibraryWork {
   uint64_t time_length = 0;
   Complex* spectrum = nullptr;       // [history][kLanes][U + 1]
   const Complex* filters = nullptr;  // [filter][kLanes][U + 1], over 2 U
+};
+
+// Filters' taps as libraries want them, a channel after the other: taps from
+// `first` on, scaled, zeros behind the last.
+struct SpreadTapsKernel : Elementwise<SpreadTapsKernel> {
+  struct Args {
+    const float* taps = nullptr;  // [filter][num_taps][kLanes]
+    uint64_t num_taps = 0;
+    float* to = nullptr;  // [histories][kLanes][length]
+    uint64_t histories = 0, batch = 1, length = 0;
+    uint64_t first = 0;
+    float scale = 1;
+  };
+
+  LCSM_HD static uint64_t Elements(const Args& args) {
+    return args.histories * kLanes * args.length;
+  }
+  LCSM_HD static void Element(const Args& args, uint64_t id) {
+    const uint64_t column = id / args.length;
+    const uint64_t tap = id % args.length + args.first;
+    const uint64_t filter = column / kLanes / args.batch;
+    args.to[id] =
+        tap < args.num_taps
+            ? args.scale * args.taps[(filter * args.num_taps + tap) * kLanes +
+                                     column % kLanes]
+            : 0.0f;
+  }
 };
 
 // The newest block, and zeros behind it if there is room.

@@ -39,8 +39,10 @@
 #endif
 #if defined(__CUDA_ARCH__)
 #define LCSM_UNROLL _Pragma("unroll")
+#define LCSM_NO_UNROLL _Pragma("unroll 1")
 #else
 #define LCSM_UNROLL
+#define LCSM_NO_UNROLL
 #endif
 
 namespace lcsm::cuda {
@@ -105,6 +107,14 @@ struct Elementwise {
 LCSM_HD float Fma(float a, float b, float c) {
 #if defined(__CUDA_ARCH__)
   return __fmaf_rn(a, b, c);
+#else
+  return std::fma(a, b, c);
+#endif
+}
+
+LCSM_HD double Fma(double a, double b, double c) {
+#if defined(__CUDA_ARCH__)
+  return __fma_rn(a, b, c);
 #else
   return std::fma(a, b, c);
 #endif

@@ -3,10 +3,8 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <random>
 #include <vector>
 
-#include "conv/filter_bank.h"
 #include "kernels/lanes.h"
 
 namespace lcsm::cuda {
@@ -77,47 +75,6 @@ TEST(SplitTest, MoreDevicesThanGroupsAreRefused) {
             "3 devices are more than the 2 groups of 16 channels that an MLP "
             "of 20 can be shared out in");
   EXPECT_FALSE(MakeSplit({1, 40, 160, 2}, 0).ok());
-}
-
-TEST(SplitTest, AShareHasTheFiltersOfItsChannels) {
-  conv::Problem problem;
-  problem.mixers = 2;
-  problem.channels = 40;
-  // Fewer taps than red cells read, and more.
-  for (const size_t taps : {size_t{3}, 5 * kHeadTaps}) {
-    problem.length = problem.taps = taps;
-    const auto bank = conv::FilterBank::Create(problem).value();
-    std::mt19937 rng(1);
-    std::vector<float> values(taps * problem.channels);
-    for (size_t mixer = 0; mixer < problem.mixers; ++mixer) {
-      for (float& v : values) v = static_cast<float>(rng() % 1000) + 1;
-      bank->SetTaps(mixer, 0, taps, values.data());
-    }
-    for (const size_t ranks : {1, 2, 3}) {
-      const Split split =
-          MakeSplit({1, problem.channels, 160, 1}, ranks).value();
-      for (const Share& share : split.shares) {
-        const auto part =
-            conv::FilterBank::Part(*bank, share.first_channel, share.channels)
-                .value();
-        ASSERT_EQ(part->channels(), share.channels);
-        ASSERT_EQ(part->taps(), taps);
-        for (size_t mixer = 0; mixer < problem.mixers; ++mixer) {
-          for (size_t g = 0; g < part->groups(); ++g) {
-            const size_t from = share.first_channel / kLanes + g;
-            const float* const want = bank->Group(mixer, from);
-            EXPECT_TRUE(
-                std::equal(want, want + taps * kLanes, part->Group(mixer, g)));
-            const float* const head =
-                bank->HeadTaps(mixer) + from * kHeadTaps * kLanes;
-            EXPECT_TRUE(
-                std::equal(head, head + kHeadTaps * kLanes,
-                           part->HeadTaps(mixer) + g * kHeadTaps * kLanes));
-          }
-        }
-      }
-    }
-  }
 }
 
 }  // namespace

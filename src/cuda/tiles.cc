@@ -154,8 +154,7 @@ size_t PreparedTiles::spectra_bytes() const {
 }
 
 StatusOr<std::shared_ptr<const PreparedTiles>> PreparedTiles::Create(
-    std::shared_ptr<Device> device, conv::Plan plan,
-    const conv::FilterBank& filters) {
+    std::shared_ptr<Device> device, conv::Plan plan, Array<float> taps) {
   for (const Level& level : plan.levels) {
     if (level.tau == Tau::kFftPast) {
       return Unsupported(fmt::format(
@@ -169,67 +168,36 @@ StatusOr<std::shared_ptr<const PreparedTiles>> PreparedTiles::Create(
   prepared->device_ = std::move(device);
   prepared->plan_ = std::move(plan);
   Device& on = *prepared->device_;
-  LCSM_RETURN_IF_ERROR(prepared->BringTaps(filters));
+  const Problem& problem = prepared->plan_.problem;
+  prepared->taps_ = std::move(taps);
+  prepared->num_taps_ = std::min(problem.taps, problem.length);
+  LCSM_ASSIGN_OR_RETURN(std::unique_ptr<Queue> queue, on.NewQueue(false));
+  LCSM_RETURN_IF_ERROR(prepared->MakeHead(*queue));
   // Spectra are made of all taps, of which few may stay.
   const size_t kept = TapsOnDevice(prepared->plan_);
-  LCSM_ASSIGN_OR_RETURN(std::unique_ptr<Queue> queue, on.NewQueue(false));
   for (const Level& level : prepared->plan_.levels) {
-    LCSM_RETURN_IF_ERROR(
-        prepared->MakeLevel(level, filters, prepared->taps_.data(), *queue));
+    LCSM_RETURN_IF_ERROR(prepared->MakeLevel(level, *queue));
   }
   if (kept < prepared->num_taps_) {
-    const size_t n = NumFilters(prepared->plan_.problem);
     LCSM_ASSIGN_OR_RETURN(
-        Array<float> few,
-        on.NewArray<float>(n * kept * kLanes, "the filters' first taps"));
-    queue->Launch<MoveLinesKernel>({.from = prepared->taps_.data(),
-                                    .to = few.data(),
-                                    .from_stride = prepared->num_taps_ * kLanes,
-                                    .to_stride = kept * kLanes,
-                                    .histories = n,
-                                    .floats = kept * kLanes});
-    LCSM_RETURN_IF_ERROR(queue->Wait());
-    prepared->taps_ = std::move(few);
+        prepared->taps_,
+        FirstTaps(on, prepared->taps_, NumFilters(problem), kept, *queue));
     prepared->num_taps_ = kept;
   }
   LCSM_RETURN_IF_ERROR(queue->Wait());
   return std::shared_ptr<const PreparedTiles>(std::move(prepared));
 }
 
-Status PreparedTiles::BringTaps(const conv::FilterBank& filters) {
-  const size_t n = filters.mixers() * filters.groups();
-  num_taps_ = filters.taps();
-  LCSM_ASSIGN_OR_RETURN(taps_, device_->NewArray<float>(n * num_taps_ * kLanes,
-                                                        "the filters' taps"));
-  LCSM_ASSIGN_OR_RETURN(head_,
-                        device_->NewArray<float>(n * kHeadTaps * kLanes,
-                                                 "the filters' first taps"));
-  for (size_t f = 0; f < n; ++f) {
-    LCSM_RETURN_IF_ERROR(device_->Upload(taps_.data() + f * num_taps_ * kLanes,
-                                         filters.FlatGroup(f),
-                                         num_taps_ * kLanes * sizeof(float)));
-  }
-  for (size_t mixer = 0; mixer < filters.mixers(); ++mixer) {
-    const size_t floats = filters.groups() * kHeadTaps * kLanes;
-    LCSM_RETURN_IF_ERROR(device_->Upload(head_.data() + mixer * floats,
-                                         filters.HeadTaps(mixer),
-                                         floats * sizeof(float)));
-  }
-  return OkStatus();
-}
-
-Status PreparedTiles::MakeLevel(const Level& level,
-                                const conv::FilterBank& filters,
-                                const float* all_taps, Queue& queue) {
+Status PreparedTiles::MakeLevel(const Level& level, Queue& queue) {
   const Problem& problem = plan_.problem;
   OneLevel one;
   one.level = level;
   one.shape = ShapeOf(problem, level);
   const size_t n = NumFilters(problem);
   if (level.tau == Tau::kFftLibrary) {
-    LCSM_RETURN_IF_ERROR(MakeLibraryFilters(filters, &one));
+    LCSM_RETURN_IF_ERROR(MakeLibraryFilters(queue, &one));
   } else if (MayBeDepthwise(problem, level)) {
-    LCSM_RETURN_IF_ERROR(MakeDepthwiseFilters(filters, &one));
+    LCSM_RETURN_IF_ERROR(MakeDepthwiseFilters(queue, &one));
   } else if (level.tau == Tau::kFftFused) {
     const conv::Slices slices = conv::SlicesOf(problem, level);
     const int log_u = Log2(level.block);
@@ -248,7 +216,7 @@ Status PreparedTiles::MakeLevel(const Level& level,
     work.passes = one.passes;
     work.roots = roots_.Of(log_u);
     work.histories = n;
-    work.taps = all_taps;
+    work.taps = taps_.data();
     work.taps_stride = num_taps_ * kLanes;
     work.num_taps = num_taps_;
     work.spectrum = one.spectra.data();

@@ -50,6 +50,10 @@ class PreparedTiles {
   static StatusOr<std::shared_ptr<const PreparedTiles>> Create(
       std::shared_ptr<Device> device, conv::Plan plan,
       const conv::FilterBank& filters);
+  // Of taps that are on the device already, [filter][taps][kLanes] for as many
+  // taps as the problem and its length have. They become this one's.
+  static StatusOr<std::shared_ptr<const PreparedTiles>> Create(
+      std::shared_ptr<Device> device, conv::Plan plan, Array<float> taps);
   // Bytes of device memory that Create and one Tiles take, each counted, but
   // for what driver and libraries take for themselves. `making` is on top of
   // taps and spectra (roots among them) while Create runs. Libraries are asked
@@ -70,12 +74,11 @@ class PreparedTiles {
 
  private:
   PreparedTiles() = default;
-  Status BringTaps(const conv::FilterBank& filters);
-  Status MakeLevel(const conv::Level& level, const conv::FilterBank& filters,
-                   const float* all_taps, Queue& queue);
+  Status MakeHead(Queue& queue);
+  Status MakeLevel(const conv::Level& level, Queue& queue);
   // tiles_library.cc
-  Status MakeLibraryFilters(const conv::FilterBank& filters, OneLevel* one);
-  Status MakeDepthwiseFilters(const conv::FilterBank& filters, OneLevel* one);
+  Status MakeLibraryFilters(Queue& queue, OneLevel* one);
+  Status MakeDepthwiseFilters(Queue& queue, OneLevel* one);
 
   std::shared_ptr<Device> device_;
   conv::Plan plan_;
@@ -85,6 +88,11 @@ class PreparedTiles {
   Array<float> taps_;  // [filter][num_taps][kLanes]
   size_t num_taps_ = 0;
 };
+
+// A copy of the first `count` taps of all filters, which have as many each, on
+// the device. Waits.
+StatusOr<Array<float>> FirstTaps(Device& device, const Array<float>& taps,
+                                 size_t filters, size_t count, Queue& queue);
 
 class Tiles {
  public:

@@ -1,29 +1,18 @@
 // Tiles that libraries compute: transforms one channel at a time, and
 // convolutions of many channels.
 #include <algorithm>
-#include <vector>
 
 #include "conv/layout.h"
 #include "cuda/tiles.h"
 
 namespace lcsm::cuda {
 
-Status PreparedTiles::MakeLibraryFilters(const conv::FilterBank& filters,
-                                         OneLevel* one) {
+Status PreparedTiles::MakeLibraryFilters(Queue& queue, OneLevel* one) {
   const size_t length = 2 * one->level.block;
-  const size_t n = filters.mixers() * filters.groups();
-  const float scale = 1.0f / static_cast<float>(length);
-  std::vector<float> time(n * kLanes * length, 0.0f);
-  const size_t count = std::min(filters.taps(), length);
-  for (size_t f = 0; f < n; ++f) {
-    const float* const taps = filters.FlatGroup(f);
-    for (size_t i = 0; i < count * kLanes; ++i) {
-      time[(f * kLanes + i % kLanes) * length + i / kLanes] = scale * taps[i];
-    }
-  }
-  LCSM_ASSIGN_OR_RETURN(
-      const Array<float> on_device,
-      device_->Bring<float>(time, "the library's transforms"));
+  const size_t n = plan_.problem.mixers * GroupsFor(plan_.problem.channels);
+  LCSM_ASSIGN_OR_RETURN(const Array<float> time,
+                        device_->NewArray<float>(n * kLanes * length,
+                                                 "the library's transforms"));
   LCSM_ASSIGN_OR_RETURN(
       one->spectra, device_->NewArray<Complex>(n * kLanes * (length / 2 + 1),
                                                "the filters' spectra"));
@@ -33,35 +22,37 @@ Status PreparedTiles::MakeLibraryFilters(const conv::FilterBank& filters,
       const Memory work,
       device_->Allocate(fft->work_bytes(), "a library's scratch memory"));
   LCSM_RETURN_IF_ERROR(fft->UseWork(work.data()));
-  LCSM_ASSIGN_OR_RETURN(const std::unique_ptr<Queue> queue,
-                        device_->NewQueue(false));
-  fft->Forward(*queue, on_device.data(), one->spectra.data());
-  return queue->Wait();
+  queue.Launch<SpreadTapsKernel>({.taps = taps_.data(),
+                                  .num_taps = num_taps_,
+                                  .to = time.data(),
+                                  .histories = n,
+                                  .length = length,
+                                  .scale = 1.0f / static_cast<float>(length)});
+  fft->Forward(queue, time.data(), one->spectra.data());
+  return queue.Wait();
 }
 
-Status PreparedTiles::MakeDepthwiseFilters(const conv::FilterBank& filters,
-                                           OneLevel* one) {
+Status PreparedTiles::MakeDepthwiseFilters(Queue& queue, OneLevel* one) {
   const size_t u = one->level.block, length = 2 * u - 1;
-  const size_t columns = conv::HistoryGroups(plan_.problem) * kLanes;
-  const auto there = device_->NewDepthwise(columns, u);
+  const size_t histories = conv::HistoryGroups(plan_.problem);
+  const auto there = device_->NewDepthwise(histories * kLanes, u);
   if (!there.ok()) {
     // Without the library our own kernel does it.
     return there.status().code() == StatusCode::kUnsupported ? OkStatus()
                                                              : there.status();
   }
-  // Tap n + 1 at n, for each row of the batch again.
-  std::vector<float> weights(columns * length, 0.0f);
-  const size_t count = std::min(filters.taps(), 2 * u);
-  for (size_t column = 0; column < columns; ++column) {
-    const size_t filter = column / kLanes / plan_.problem.batch;
-    const float* const taps = filters.FlatGroup(filter) + column % kLanes;
-    for (size_t n = 1; n < count; ++n) {
-      weights[column * length + n - 1] = taps[n * kLanes];
-    }
-  }
   LCSM_ASSIGN_OR_RETURN(one->weights,
-                        device_->Bring<float>(weights, "a library's filters"));
-  return OkStatus();
+                        device_->NewArray<float>(histories * kLanes * length,
+                                                 "a library's filters"));
+  // Tap n + 1 at n, for each row of the batch again.
+  queue.Launch<SpreadTapsKernel>({.taps = taps_.data(),
+                                  .num_taps = num_taps_,
+                                  .to = one->weights.data(),
+                                  .histories = histories,
+                                  .batch = plan_.problem.batch,
+                                  .length = length,
+                                  .first = 1});
+  return queue.Wait();
 }
 
 Status Tiles::AllocateForLibraries(size_t times, size_t points) {

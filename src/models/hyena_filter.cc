@@ -183,6 +183,29 @@ bool RoundTaps(const HyenaConfig& config, const HyenaFilterWeights& w, size_t o,
 
 }  // namespace
 
+Status HyenaPositionsNotFinite(const HyenaWeights& weights, size_t layer) {
+  return InvalidInput(fmt::format(
+      "{}: the filter positions (pos_emb.z or pos_emb.t) of layer {} hold NaN "
+      "or infinity, expected finite numbers",
+      weights.source().Name(), layer));
+}
+
+Status HyenaFilterNotFinite(const HyenaWeights& weights, size_t layer) {
+  return InvalidInput(
+      fmt::format("{}: the filter of layer {} is not finite when evaluated",
+                  weights.source().Name(), layer));
+}
+
+// 24 MB a layer of a million positions, which would all be kept to the end.
+void DropHyenaPositions(const HyenaWeights& weights, size_t layer,
+                        size_t lags) {
+  const HyenaFilterWeights& filter = weights.layers()[layer].filter;
+  if (filter.z != nullptr) {
+    weights.source().DropPages(filter.z, lags * weights.config().features);
+  }
+  if (filter.t != nullptr) weights.source().DropPages(filter.t, lags);
+}
+
 size_t HyenaFilterScratchBytes(const HyenaConfig& config, size_t threads) {
   return threads * ScratchFloats(config) * sizeof(float);
 }
@@ -205,15 +228,6 @@ StatusOr<Scratches> MakeScratches(const HyenaConfig& config, size_t threads) {
         MakeScratch(config, all.memory.data() + worker * floats));
   }
   return all;
-}
-
-// 24 MB a layer of a million positions, which would all be kept to the end.
-void DropPositions(const HyenaWeights& weights, size_t layer, size_t lags) {
-  const HyenaFilterWeights& filter = weights.layers()[layer].filter;
-  if (filter.z != nullptr) {
-    weights.source().DropPages(filter.z, lags * weights.config().features);
-  }
-  if (filter.t != nullptr) weights.source().DropPages(filter.t, lags);
 }
 
 // Lags [first_lag, lags), of which the bank takes what it has room for, into
@@ -254,19 +268,10 @@ Status EvaluateLayer(const HyenaWeights& weights, size_t layer,
     return !progress ||
            progress(static_cast<double>(started) / static_cast<double>(items));
   });
-  if (!positions_finite) {
-    return InvalidInput(fmt::format(
-        "{}: the filter positions (pos_emb.z or pos_emb.t) of layer {} "
-        "hold NaN or infinity, expected finite numbers",
-        weights.source().Name(), layer));
-  }
-  if (!taps_finite) {
-    return InvalidInput(
-        fmt::format("{}: the filter of layer {} is not finite when evaluated",
-                    weights.source().Name(), layer));
-  }
+  if (!positions_finite) return HyenaPositionsNotFinite(weights, layer);
+  if (!taps_finite) return HyenaFilterNotFinite(weights, layer);
   if (!all) return Cancelled("stopped while evaluating filters");
-  if (lags > bank.taps()) DropPositions(weights, layer, lags);
+  if (lags > bank.taps()) DropHyenaPositions(weights, layer, lags);
   return OkStatus();
 }
 
@@ -298,7 +303,7 @@ class HyenaTaps final : public conv::TapSource {
   void Rest(size_t mixer, size_t count) const noexcept override {
     const size_t convolutions = weights_->config().convolutions();
     if (mixer % convolutions + 1 != convolutions) return;
-    DropPositions(*weights_, mixer / convolutions, count);
+    DropHyenaPositions(*weights_, mixer / convolutions, count);
   }
 
  private:
@@ -356,7 +361,7 @@ Status EvaluateHyenaLayerFilter(const HyenaWeights& weights, size_t layer,
                         MakeScratches(weights.config(), pool.NumThreads()));
   LCSM_RETURN_IF_ERROR(EvaluateLayer(weights, layer, 0, bank.taps(), 0, pool,
                                      progress, scratch, bank));
-  DropPositions(weights, layer, bank.taps());
+  DropHyenaPositions(weights, layer, bank.taps());
   return OkStatus();
 }
 

@@ -57,6 +57,12 @@ Status EvaluateHyenaLayerFilter(const HyenaWeights& weights, size_t layer,
 // Bytes that either needs meanwhile.
 size_t HyenaFilterScratchBytes(const HyenaConfig& config, size_t threads);
 
+// For who evaluates them elsewhere (cuda/hyena_device_filters.h): the same
+// errors, and the pages of `lags` positions let go where the file has them.
+Status HyenaPositionsNotFinite(const HyenaWeights& weights, size_t layer);
+Status HyenaFilterNotFinite(const HyenaWeights& weights, size_t layer);
+void DropHyenaPositions(const HyenaWeights& weights, size_t layer, size_t lags);
+
 // Lags [first, first + count) of one layer's filter without the skip, into
 // out[count][(N-1) D], channels numbered as config.layout says. For tests and
 // tools. Error: memory.
