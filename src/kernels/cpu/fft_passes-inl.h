@@ -91,10 +91,13 @@ HWY_INLINE void InverseDft4(Complex b0, Complex b1, Complex b2, Complex b3,
 
 // b_k = sum_j a_j (i^k r)^j: Dft4 behind its multiplications, as splits in two,
 // a + c b and 2 a - (a + c b), which are six multiply-adds each: 24 operations
-// where the textbook has 28. It needs r and r^2 only.
+// where the textbook has 28. It needs r and r^2 only. (On targets without fused
+// multiply-adds it would be 48 for 34.)
 HWY_INLINE void SplitFour(LaneTag d, Complex a0, Complex a1, Complex a2,
                           Complex a3, const Roots& r, Complex& b0, Complex& b1,
                           Complex& b2, Complex& b3) {
+#if HWY_TARGET != HWY_SSE4 && HWY_TARGET != HWY_SSSE3 && \
+    HWY_TARGET != HWY_EMU128 && HWY_TARGET != HWY_SCALAR
   const LaneVec two = hn::Set(d, 2.0f);
   // a + c b, and what that leaves of 2 a.
   const auto add = [](Complex a, Complex b, Complex c) HWY_ATTR -> Complex {
@@ -112,6 +115,9 @@ HWY_INLINE void SplitFour(LaneTag d, Complex a0, Complex a1, Complex a2,
   b1 = {hn::NegMulAdd(s3.im, r.r1.re, hn::NegMulAdd(s3.re, r.r1.im, s1.re)),
         hn::NegMulAdd(s3.im, r.r1.im, hn::MulAdd(s3.re, r.r1.re, s1.im))};
   b3 = rest(s1, b1);
+#else
+  Dft4(a0, MulC(a1, r.r1), MulC(a2, r.r2), MulC(a3, r.r3), b0, b1, b2, b3);
+#endif
 }
 
 // Splits a block of n complex points into four of n/4, in place; of each
