@@ -30,8 +30,21 @@ struct Options {
   ExecutionOptions execution;
   std::string json_file, svg_file;
   std::vector<std::string> latencies = {"best", "flat"};
-  size_t length = 8192;
+  size_t length = 8192, repeats = 1;
 };
+
+Json StatisticsJson(const bench::StepStatistics& ms) {
+  return {{"mean", ms.mean},
+          {"p50", ms.p50},
+          {"p99", ms.p99},
+          {"p99_9", ms.p99_9},
+          {"max", ms.max}};
+}
+
+std::string TableRow(const std::string& name, const bench::StepStatistics& ms) {
+  return fmt::format("{:<6} {:>9.4f} {:>9.4f} {:>9.4f} {:>9.4f} {:>9.4f}", name,
+                     ms.mean, ms.p50, ms.p99, ms.p99_9, ms.max);
+}
 
 Json ResultJson(const std::string& latency,
                 const bench::LatencyResult& result) {
@@ -39,17 +52,15 @@ Json ResultJson(const std::string& latency,
   for (const bench::LatencyStretch& s : result.stretches) {
     curve.push_back({{"position", s.position}, {"p50", s.p50}, {"max", s.max}});
   }
-  return {{"latency", latency},
-          {"plan", result.plan},
-          {"mean", result.step_ms.mean},
-          {"p50", result.step_ms.p50},
-          {"p99", result.step_ms.p99},
-          {"p99_9", result.step_ms.p99_9},
-          {"max", result.step_ms.max},
-          {"interrupted", result.interrupted},
-          {"seconds", result.seconds},
-          {"tokens_per_second", result.tokens_per_second},
-          {"curve", curve}};
+  Json json = {{"latency", latency},
+               {"plan", result.plan},
+               {"interrupted", result.interrupted},
+               {"seconds", result.seconds},
+               {"tokens_per_second", result.tokens_per_second},
+               {"fastest_of_position", StatisticsJson(result.position_ms)},
+               {"curve", curve}};
+  json.update(StatisticsJson(result.step_ms));
+  return json;
 }
 
 void AddCurves(const std::string& latency, int colour,
@@ -94,34 +105,42 @@ Status Run(const Options& options) {
     LCSM_ASSIGN_OR_RETURN(const PrepareOptions prepare,
                           ToPrepareOptions(execution, options.length));
     Progress bar(latency, false);
-    LCSM_ASSIGN_OR_RETURN(const bench::LatencyResult result,
-                          bench::RunLatency(*model, prepare, skip_mixers, pool,
-                                            [&bar](double done) {
-                                              bar.Update(done);
-                                              return !Interrupted();
-                                            }));
+    LCSM_ASSIGN_OR_RETURN(
+        const bench::LatencyResult result,
+        bench::RunLatency(*model, prepare, skip_mixers, options.repeats, pool,
+                          [&bar](double done) {
+                            bar.Update(done);
+                            return !Interrupted();
+                          }));
     bar.Finish();
-    table += fmt::format(
-        "{:<6} {:>9.4f} {:>9.4f} {:>9.4f} {:>9.4f} {:>9.4f} {:>11} {:>11.0f}"
-        "\n       {}\n",
-        latency, result.step_ms.mean, result.step_ms.p50, result.step_ms.p99,
-        result.step_ms.p99_9, result.step_ms.max, result.interrupted,
-        result.tokens_per_second,
-        skip_mixers ? "the same steps with long convolutions left out"
-                    : result.plan);
+    table +=
+        fmt::format("{} {:>11} {:>11.0f}\n", TableRow(latency, result.step_ms),
+                    result.interrupted, result.tokens_per_second);
+    if (options.repeats > 1) {
+      table += fmt::format("{} each position's fastest of {} runs\n",
+                           TableRow("", result.position_ms), options.repeats);
+    }
+    table += fmt::format("       {}\n",
+                         skip_mixers
+                             ? "the same steps with long convolutions left out"
+                             : result.plan);
     results.push_back(ResultJson(latency, result));
     AddCurves(skip_mixers ? "without mixers" : latency, static_cast<int>(k + 1),
               result, chart);
   }
   chart.note = fmt::format(
-      "{}, {} positions, {} threads; medians and slowest steps of {} "
+      "{}, {} positions, {} threads; medians and slowest {} of {} "
       "stretches; interrupted steps left out",
       SubjectName(options.subject, *model), options.length, pool.NumThreads(),
+      options.repeats > 1
+          ? fmt::format("positions (fastest of {} runs)", options.repeats)
+          : "steps",
       std::min<size_t>(256, options.length));
   const Json json = {{"machine", bench::MachineJson()},
                      {"model", SubjectName(options.subject, *model)},
                      {"length", options.length},
                      {"threads", pool.NumThreads()},
+                     {"repeats", options.repeats},
                      {"results", results}};
   Pictures pictures;
   if (!options.svg_file.empty()) {
@@ -140,6 +159,12 @@ void AddLatencyBench(App& root, Commands& commands) {
   app->add_option("--length", options->length, "positions of the run")
       ->type_name("L")
       ->check(WholeIn(1, UINT64_MAX))
+      ->capture_default_str();
+  app->add_option("--repeats", options->repeats,
+                  "runs of each; also tells the times of each position's "
+                  "fastest, free of what the machine did in one run or another")
+      ->type_name("N")
+      ->check(WholeIn(1, 1000))
       ->capture_default_str();
   app->add_option("--latencies", options->latencies,
                   "of best, flat, none (long convolutions left out: what is "

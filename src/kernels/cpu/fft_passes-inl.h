@@ -96,8 +96,7 @@ HWY_INLINE void InverseDft4(Complex b0, Complex b1, Complex b2, Complex b3,
 HWY_INLINE void SplitFour(LaneTag d, Complex a0, Complex a1, Complex a2,
                           Complex a3, const Roots& r, Complex& b0, Complex& b1,
                           Complex& b2, Complex& b3) {
-#if HWY_TARGET != HWY_SSE4 && HWY_TARGET != HWY_SSSE3 && \
-    HWY_TARGET != HWY_EMU128 && HWY_TARGET != HWY_SCALAR
+#if HWY_NATIVE_FMA
   const LaneVec two = hn::Set(d, 2.0f);
   // a + c b, and what that leaves of 2 a.
   const auto add = [](Complex a, Complex b, Complex c) HWY_ATTR -> Complex {
