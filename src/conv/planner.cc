@@ -27,7 +27,7 @@ constexpr size_t kMostDirect = 256;
 // Distant levels start at one of these: below, their bookkeeping outweighs
 // their tiles; above, the neighbours' tile is itself the spike that deferring
 // is meant to remove (64 x 64 on 128 groups: about half a millisecond).
-constexpr size_t kDistantBases[] = {32, 64};
+constexpr size_t kDistantBases[] = {32};
 // A front longer than this is thinned: without a memory limit no use was seen
 // for more.
 constexpr size_t kFront = 24;
