@@ -63,9 +63,13 @@ class DeferredWork {
   // Tells that all tiles up to `known` were run by StepWhole.
   void Took(size_t known) noexcept;
 
-  // Adds what all levels have for the `count` positions from `position` on, a
-  // multiple of the smallest distant block of at most which `count` is, to the
-  // lines from `acc` on.
+  // Outputs join the accumulators this many positions at a time, when the first
+  // of them is the next one. (Where they did a base block at a time, that was
+  // half of the slowest step: 0.13 ms of 0.99, at 64 positions, 8 x 256.)
+  // Divides every distant block.
+  static constexpr size_t kLines = 4;
+  // Adds what all levels have for the `count` positions from `position` on, all
+  // in one run of kLines, to the lines from `acc` on.
   void AddOutputs(size_t history, size_t position, size_t count,
                   float* acc) const noexcept;
 

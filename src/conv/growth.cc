@@ -149,12 +149,25 @@ void OnlineConvolution::RebuildHistory(size_t h, const HistoryView& inputs,
   if (deferred_ != nullptr) {
     deferred_->Rebuild(h, inputs, position_, worker);
   }
-  // An output takes in the tiles of large levels first.
+  // An output takes in the tiles of large levels first, and what distant ones
+  // left when its kLines begin: before the tile that falls due there.
+  const size_t begin = position_ / DeferredWork::kLines * DeferredWork::kLines;
+  bool added = deferred_ == nullptr;
+  const auto add = [&] {
+    if (added) return;
+    added = true;
+    const size_t end =
+        std::min(begin + DeferredWork::kLines, plan.problem.length);
+    deferred_->AddOutputs(h, position_, end - position_,
+                          view_.At(h, position_));
+  };
   for (size_t k = plan.levels.size(); k-- > 0;) {
-    if (plan.levels[k].serves != Serves::kDistant) {
-      RebuildLevel(k, h, inputs, room, worker);
-    }
+    const Level& level = plan.levels[k];
+    if (level.serves == Serves::kDistant) continue;
+    if (position_ / level.block * level.block >= begin) add();
+    RebuildLevel(k, h, inputs, room, worker);
   }
+  add();
 }
 
 void OnlineConvolution::RebuildEager(size_t h,
@@ -219,9 +232,6 @@ void OnlineConvolution::RebuildLevel(size_t k, size_t h,
   float* const out = view_.At(h, position_);
   std::fill_n(room, given * kLanes, 0.0f);
   std::copy_n(out, (lines - given) * kLanes, room + given * kLanes);
-  if (deferred_ != nullptr && level.serves == Serves::kNeighbours) {
-    deferred_->AddOutputs(h, r, lines, room);
-  }
   apply(target);
   std::copy_n(room + given * kLanes, (lines - given) * kLanes, out);
 }

@@ -275,6 +275,9 @@ void OnlineConvolution::DueWork(size_t begin, size_t end, size_t r,
   const bool top =
       level.block == cleared_ || level.serves == Serves::kNeighbours;
   const size_t lines = std::min(level.block, length - r);
+  const size_t added = deferred_ != nullptr && r % DeferredWork::kLines == 0
+                           ? std::min(DeferredWork::kLines, length - r)
+                           : 0;
   const LevelOp& op = *prepared_->ops()[k];
   LevelScratch& scratch = scratch_[worker * plan.levels.size() + k];
   scratch.remade_for = SIZE_MAX;
@@ -293,10 +296,8 @@ void OnlineConvolution::DueWork(size_t begin, size_t end, size_t r,
     job.newest = newest + offset;
     job.out = out + offset;
     job.kept = kept_[k].data() + h * kept;
-    if (top) {
-      if (cleared_ != 0) std::fill_n(job.out, lines * kLanes, 0.0f);
-      if (deferred_ != nullptr) deferred_->AddOutputs(h, r, lines, job.out);
-    }
+    if (top && cleared_ != 0) std::fill_n(job.out, lines * kLanes, 0.0f);
+    if (added != 0) deferred_->AddOutputs(h, r, added, job.out);
     if (job.tile.terms != 0) op.Apply(filters, job, scratch);
     if (++row == batch) {
       row = 0;

@@ -186,7 +186,7 @@ Status HyenaDeviceState::SaveConvolution(io::SectionWriter& writer,
     }
     const uint64_t nothing[2] = {};
     LCSM_RETURN_IF_ERROR(
-        writer.PutArray("deferred level", std::span<const uint64_t>(nothing)));
+        writer.PutArray("deferred tiles", std::span<const uint64_t>(nothing)));
   }
   const auto put = [&writer](const char* name, const FloatBuffer& buffer) {
     return writer.PutArray(
