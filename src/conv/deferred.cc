@@ -1,6 +1,7 @@
 #include "conv/deferred.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <span>
 
@@ -61,14 +62,20 @@ LevelJob DeferredWork::Job(const OneLevel& one, const Tile& tile,
 
 size_t DeferredWork::Goal(size_t l, size_t share, size_t of,
                           const Part& part) const noexcept {
-  const size_t total =
-      (part.last_history - part.first_history) * levels_[l].op->NumPieces();
-  if (share >= of) return total;
-  // In double: the product of two counts may pass 64 bits, and a share that is
-  // off by a piece in 2^53 still ends at the total.
-  return static_cast<size_t>(static_cast<double>(total) *
-                             static_cast<double>(share) /
-                             static_cast<double>(of));
+  const OneLevel& one = levels_[l];
+  const size_t histories = part.last_history - part.first_history;
+  const size_t pieces = one.op->NumPieces();
+  if (share >= of) return histories * pieces;
+  // In double: the product may pass 64 bits, and a share that is off by a few
+  // units of work still ends at the total.
+  const uint64_t work = one.op->Work(one.tile.terms);
+  const double goal = static_cast<double>(work) *
+                      static_cast<double>(histories) *
+                      static_cast<double>(share) / static_cast<double>(of);
+  const double whole = std::floor(goal / static_cast<double>(work));
+  const double rest = std::max(0.0, goal - whole * static_cast<double>(work));
+  return static_cast<size_t>(whole) * pieces +
+         one.op->PiecesIn(static_cast<uint64_t>(rest), one.tile.terms);
 }
 
 void DeferredWork::Run(size_t l, size_t share, size_t of, Part& part) noexcept {

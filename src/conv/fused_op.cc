@@ -16,6 +16,11 @@ namespace {
 // takes some 5 microseconds: half a percent of a decode step of 8 layers of
 // 256, and a hundred times what asking for the next piece costs.
 constexpr size_t kPieceGrain = 256;
+// Where sums have more products than this, a quarter of that.
+constexpr size_t kFewSlices = 8;
+size_t PieceGrain(const Slices& slices) {
+  return slices.count <= kFewSlices ? kPieceGrain : kPieceGrain / 4;
+}
 
 // All slices of all filter groups, [filter group][slice][SliceStride].
 StatusOr<FloatBuffer> MakeSlices(const TileKernels& kernels,
@@ -146,9 +151,15 @@ class BlocksOp final : public SlicedOp {
         slots_(SlotsOf(problem, level)),
         radix_(level.radix),
         distant_(level.serves == Serves::kDistant),
-        parts_(distant_ ? MakeFftParts(tables_, kPieceGrain)
+        parts_(distant_ ? MakeFftParts(tables_, PieceGrain(slices_))
                         : std::vector<FftPart>()),
-        spectra_(std::move(spectra)) {}
+        spectra_(std::move(spectra)) {
+    for (const FftPart& part : parts_) {
+      const FftPartWork work = WorkOf(tables_, part);
+      before_.push_back({before_.back().own + work.own,
+                         before_.back().product + work.product});
+    }
+  }
 
   void Apply(const FilterBank&, const LevelJob& job,
              LevelScratch& scratch) const noexcept override {
@@ -159,6 +170,20 @@ class BlocksOp final : public SlicedOp {
   size_t NumPieces() const override {
     return kLanes / kernels_.lanes * parts_.size();
   }
+  uint64_t Work(size_t terms) const override {
+    return kLanes / kernels_.lanes * Before(parts_.size(), terms);
+  }
+  size_t PiecesIn(uint64_t work, size_t terms) const override {
+    const uint64_t pass = Before(parts_.size(), terms);  // Over a register.
+    const uint64_t passes = work / pass;
+    if (passes >= kLanes / kernels_.lanes) return NumPieces();
+    size_t few = 0, many = parts_.size();  // few fit, many do not.
+    while (many - few > 1) {
+      const size_t middle = (few + many) / 2;
+      (Before(middle, terms) <= work % pass ? few : many) = middle;
+    }
+    return passes * parts_.size() + few;
+  }
   void Piece(size_t piece, const LevelJob& job,
              float* scratch) const noexcept override {
     kernels_.fft_blocks_part(tables_, parts_[piece % parts_.size()],
@@ -167,6 +192,11 @@ class BlocksOp final : public SlicedOp {
   }
 
  private:
+  // Work of the first `parts` parts.
+  uint64_t Before(size_t parts, size_t terms) const {
+    return before_[parts].own + terms * before_[parts].product;
+  }
+
   // Which spectra meet which slices. Siblings take their tiles in pairs: the
   // tile for an even sibling leaves the next one's sum over the same blocks in
   // the slot that the next block will get, so that all spectra and slices are
@@ -206,6 +236,7 @@ class BlocksOp final : public SlicedOp {
   const size_t radix_;
   const bool distant_;
   const std::vector<FftPart> parts_;
+  std::vector<FftPartWork> before_ = {{}};  // Work of the parts before each.
   const FloatBuffer spectra_;
 };
 

@@ -8,6 +8,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 
 #include "base/aligned_buffer.h"
@@ -57,6 +58,11 @@ class SlicedOp : public LevelOp {
  public:
   // Pieces of one history's tile, numbered in the order in which they must run.
   virtual size_t NumPieces() const = 0;
+  // What all of them take for a tile of `terms` blocks, in units of its own,
+  // and how many the first `work` units hold: for equal shares of the time,
+  // since pieces with products take as many times longer as there are terms.
+  virtual uint64_t Work(size_t terms) const = 0;
+  virtual size_t PiecesIn(uint64_t work, size_t terms) const = 0;
   // Runs one piece. All pieces of a tile are given the same job and scratch.
   // job.out lines are stored to, not added to.
   virtual void Piece(size_t piece, const LevelJob& job,

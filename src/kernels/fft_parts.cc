@@ -1,6 +1,7 @@
 #include "kernels/fft_parts.h"
 
 #include <algorithm>
+#include <bit>
 
 namespace lcsm {
 namespace {
@@ -50,6 +51,26 @@ std::vector<FftPart> MakeFftParts(const FftTables& tables, size_t grain) {
   }
   maker.Pass({FftPart::Kind::kOutput, 0, 0, tables.block(), 0, 0}, width);
   return parts;
+}
+
+FftPartWork WorkOf(const FftTables& tables, const FftPart& part) {
+  constexpr size_t kFar = 2, kProduct = 4;
+  switch (part.kind) {
+    case FftPart::Kind::kDescend:
+      // log4 of the points passes each way.
+      return {
+          part.points * std::max<size_t>(1, std::bit_width(part.points) - 1),
+          kProduct * part.points};
+    case FftPart::Kind::kInput:
+    case FftPart::Kind::kOutput:
+      return {
+          kFar * (tables.starts_with_two() ? 2 : 4) * (part.end - part.begin),
+          0};
+    case FftPart::Kind::kSplit:
+    case FftPart::Kind::kJoin:
+      break;
+  }
+  return {kFar * 4 * (part.end - part.begin), 0};
 }
 
 }  // namespace lcsm

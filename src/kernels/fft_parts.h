@@ -28,4 +28,13 @@ struct FftPart {
 // to that many, and passes over larger ones cut.
 std::vector<FftPart> MakeFftParts(const FftTables& tables, size_t grain);
 
+// What a part takes beside others, in the time of a point's pass through the
+// nearest cache: by itself, and for each product of the sum. A pass by itself
+// comes from the next cache; products read 16 bytes a channel from wherever the
+// spectra are.
+struct FftPartWork {
+  size_t own = 0, product = 0;
+};
+FftPartWork WorkOf(const FftTables& tables, const FftPart& part);
+
 }  // namespace lcsm
