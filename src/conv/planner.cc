@@ -24,10 +24,11 @@ constexpr size_t kRadices[] = {2, 4, 8, 16};
 constexpr size_t kMostTopBlocks = 64;
 // Direct sums of larger blocks lose to transforms on every machine seen.
 constexpr size_t kMostDirect = 256;
-// Distant levels start at one of these: below, their bookkeeping outweighs
-// their tiles; above, the neighbours' tile is itself the spike that deferring
-// is meant to remove (64 x 64 on 128 groups: about half a millisecond).
-constexpr size_t kDistantBases[] = {32};
+// Distant levels start here: below, their bookkeeping outweighs their tiles;
+// above, the neighbours' tile is itself the spike that deferring is meant to
+// remove (8 x 256 on AVX-512, slowest steps of a period against the
+// median: 1.37 at 64, 1.23 at 32, for the same work in all).
+constexpr size_t kDistantBase = 32;
 // A front longer than this is thinned: without a memory limit no use was seen
 // for more.
 constexpr size_t kFront = 24;
@@ -96,9 +97,7 @@ class Planner {
       fronts.erase(fronts.begin());
       Thin(front);
       const bool distant =
-          options_.latency == Latency::kFlat &&
-          std::find(std::begin(kDistantBases), std::end(kDistantBases),
-                    block) != std::end(kDistantBases);
+          options_.latency == Latency::kFlat && block == kDistantBase;
       for (const Way& way : front) {
         if (block >= problem_.length || Reach(block) == 0) {
           complete.push_back(End(way));
@@ -281,7 +280,7 @@ class Planner {
   // Nothing larger than the base of distant levels falls due at once.
   static bool IsFlat(const std::vector<Level>& levels) {
     return levels.back().serves != Serves::kSiblings ||
-           levels.back().block <= kDistantBases[0];
+           levels.back().block <= kDistantBase;
   }
 
   Status MemoryError(size_t smallest) const {
