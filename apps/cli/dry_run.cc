@@ -79,8 +79,12 @@ StatusOr<double> KnownSeconds(const Model& model, const PrepareOptions& prepare,
 std::optional<double> MixerSeconds(const ModelMemory& memory,
                                    const PrepareOptions& prepare) {
   if (!memory.device.empty()) {
-    if (memory.mixers_ns == 0) return std::nullopt;
-    return 1e-9 * memory.mixers_ns;
+    const DeviceTileCosts* const there = memory.tile_costs.get();
+    if (there == nullptr || !there->measured.measured()) return std::nullopt;
+    // Of the device with the most channels, which the others wait for.
+    conv::Plan own = memory.plan;
+    own.problem = there->problem;
+    return 1e-9 * conv::PlanNs(own, there->all);
   }
   const conv::TileCosts* const costs =
       prepare.plan.tuning != nullptr

@@ -114,26 +114,6 @@ std::string ToText(const Report& report) {
   return text;
 }
 
-Json BytesJson(const ModelMemory& memory) {
-  const auto& convolution = memory.convolution;
-  Json json = {
-      {"weights", memory.weights},
-      {"making", convolution.making},
-      {"taps", convolution.taps},
-      {"spectra", convolution.spectra},
-      {"histories", convolution.histories},
-      {"blocks", convolution.blocks},
-      {"scratch", convolution.scratch},
-      {"activations", memory.activations},
-      {"total", memory.Total()},
-  };
-  if (!memory.device.empty()) {
-    json["device_free"] = memory.device_free;
-    json["host"] = memory.host;
-  }
-  return json;
-}
-
 std::string ToJson(const Report& report) {
   const ModelInfo& info = report.info;
   Json json = {
@@ -162,16 +142,10 @@ std::string ToJson(const Report& report) {
   if (report.with_memory) {
     json["length"] = report.length;
     json["threads"] = report.threads;
-    json["memory_bytes"] = BytesJson(report.memory);
+    AddMemoryJson(report.memory, json);
     if (!report.memory.device.empty()) {
       json["device"] = report.memory.device;
       json["plan"] = report.memory.plan.Print();
-      json["not_counted"] = report.memory.uncounted;
-    }
-    // What stands above is of the device with the least to spare.
-    for (const ModelMemory& rank : report.memory.ranks) {
-      json["devices"].push_back(
-          {{"device", rank.device}, {"memory_bytes", BytesJson(rank)}});
     }
   }
   // Names come from files: whatever is not UTF-8 is replaced, never thrown at.

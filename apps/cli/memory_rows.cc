@@ -3,11 +3,37 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <nlohmann/json.hpp>
 
 #include "base/byte_text.h"
 #include "model_options.h"
 
 namespace lcsm::cli {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+Json BytesJson(const ModelMemory& memory) {
+  const auto& convolution = memory.convolution;
+  Json json = {
+      {"weights", memory.weights},
+      {"making", convolution.making},
+      {"taps", convolution.taps},
+      {"spectra", convolution.spectra},
+      {"histories", convolution.histories},
+      {"blocks", convolution.blocks},
+      {"scratch", convolution.scratch},
+      {"activations", memory.activations},
+      {"total", memory.Total()},
+  };
+  if (!memory.device.empty()) {
+    json["device_free"] = memory.device_free;
+    json["host"] = memory.host;
+  }
+  return json;
+}
+
+}  // namespace
 
 Rows MemoryRows(const ModelMemory& memory) {
   const auto& convolution = memory.convolution;
@@ -16,19 +42,21 @@ Rows MemoryRows(const ModelMemory& memory) {
     rows.emplace_back(
         label, fmt::format("{:>10}  {:>15} bytes", ByteText(bytes), bytes));
   };
-  add("weights", memory.weights);
+  // Convolutions without a model have neither these nor activations.
+  if (memory.weights != 0) add("weights", memory.weights);
   add("taps, until spectra are made", convolution.making);
   add("filter taps", convolution.taps);
   add("filter spectra", convolution.spectra);
   add("histories", convolution.histories);
   add("kept blocks", convolution.blocks);
   add("scratch", convolution.scratch);
-  add("activations", memory.activations);
+  if (memory.activations != 0) add("activations", memory.activations);
   if (memory.prefill != 0) add("known tokens", memory.prefill);
   add("at most at a time", memory.Total());
   if (memory.device.empty()) return rows;
-  add("left there, beside the weights", memory.device_free);
-  add("on the host, while preparing", memory.host);
+  add(memory.weights != 0 ? "left there, beside the weights" : "left there",
+      memory.device_free);
+  if (memory.host != 0) add("on the host, while preparing", memory.host);
   rows.emplace_back("not counted", memory.uncounted);
   return rows;
 }
@@ -57,6 +85,16 @@ std::string MemoryTables(const std::string& title, const ModelMemory& memory,
   if (!text.empty()) return text;
   return Table(fmt::format("{} on {}", title, WhereText(memory, threads)),
                MemoryRows(memory));
+}
+
+void AddMemoryJson(const ModelMemory& memory, Json& json) {
+  json["memory_bytes"] = BytesJson(memory);
+  if (!memory.device.empty()) json["not_counted"] = memory.uncounted;
+  // What stands above is of the device with the least to spare.
+  for (const ModelMemory& rank : memory.ranks) {
+    json["devices"].push_back(
+        {{"device", rank.device}, {"memory_bytes", BytesJson(rank)}});
+  }
 }
 
 }  // namespace lcsm::cli

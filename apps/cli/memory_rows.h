@@ -1,6 +1,7 @@
 // What a run will take in memory, as a table.
 #pragma once
 
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <utility>
 #include <vector>
@@ -19,5 +20,8 @@ std::string Table(const std::string& title, const Rows& rows);
 // A table of that, titled `title` and where; one for each device of several.
 std::string MemoryTables(const std::string& title, const ModelMemory& memory,
                          size_t threads);
+
+// The same as "memory_bytes", "not_counted" and, of several devices, "devices".
+void AddMemoryJson(const ModelMemory& memory, nlohmann::ordered_json& json);
 
 }  // namespace lcsm::cli

@@ -195,7 +195,7 @@ std::shared_ptr<const conv::Tuning> LoadTuning(Status* unusable) {
 }
 
 StatusOr<PrepareOptions> ToPrepareOptions(const ExecutionOptions& options,
-                                          size_t horizon) {
+                                          size_t horizon, bool on_device) {
   PrepareOptions prepare;
   prepare.horizon = horizon;
   prepare.memory_limit = options.memory_limit;
@@ -222,9 +222,12 @@ StatusOr<PrepareOptions> ToPrepareOptions(const ExecutionOptions& options,
                           "plan --save' writes");
     }
   }
-  if (options.costs == "estimated") return prepare;
-  prepare.measure = true;
-  if (plan.method == conv::Method::kPlanned) {
+  if (options.costs == "estimated") {
+    prepare.device_costs = DeviceCostSource::kEstimates;
+    return prepare;
+  }
+  prepare.device_costs = DeviceCostSource::kMeasured;
+  if (plan.method == conv::Method::kPlanned && !on_device) {
     Status unusable;
     plan.tuning = LoadTuning(&unusable);
     if (!unusable.ok()) {

@@ -51,10 +51,12 @@ std::string CheckExecution(const ExecutionOptions& options);
 // are none. `unusable`, if not null, gets the sentence about those that are
 // there and cannot be used.
 std::shared_ptr<const conv::Tuning> LoadTuning(Status* unusable = nullptr);
-// Reads the plan file and the tile costs measured earlier, if there are any; a
-// note on stderr says why a file of costs is not used. Errors: the plan file.
+// Reads the plan file and, unless it is known that all is for a device, the
+// CPU's tile costs measured earlier, if there are any; a note on stderr says
+// why a file of costs is not used. Errors: the plan file.
 StatusOr<PrepareOptions> ToPrepareOptions(const ExecutionOptions& options,
-                                          size_t horizon);
+                                          size_t horizon,
+                                          bool on_device = false);
 
 struct LoadedModel {
   std::string folder;

@@ -2,71 +2,62 @@
 // level costs and takes; and measuring the tiles that plans are made of.
 #include <fmt/format.h>
 
-#include <algorithm>
-#include <cmath>
 #include <memory>
-#include <nlohmann/json.hpp>
 #include <string>
+#include <utility>
 
-#include "base/byte_text.h"
-#include "base/cpu_info.h"
 #include "base/thread_pool.h"
-#include "bench/machine.h"
 #include "bench/plan_bench.h"
 #include "command.h"
 #include "conv/layout.h"
 #include "conv/measure_tiles.h"
 #include "conv/tuning.h"
+#include "cuda/device.h"
+#include "cuda/device_tuning.h"
+#include "cuda/hyena_device_model.h"
 #include "interrupt.h"
 #include "io/atomic_file.h"
 #include "model_options.h"
 #include "output.h"
+#include "plan_device.h"
+#include "plan_report.h"
 #include "progress.h"
 #include "terminal.h"
 
 namespace lcsm::cli {
 namespace {
 
-using Json = nlohmann::ordered_json;
-
 struct Options {
-  std::string model;
+  ModelOption model;
   size_t channels = 0, length = 0, mixers = 1, batch = 1, taps = 0;
   ExecutionOptions execution;
   bool tune = false, measure = false, json = false, quiet = false;
   std::string svg_file, save_file;
 };
 
-// The plan and what it was made from.
-struct Made {
-  conv::Plan plan;
-  std::string schedule;  // ModelMemory::schedule.
-  conv::TileCosts costs;
-  bool tuned = false;
-  size_t threads = 1;
-};
-
-Status MakePlanOf(const Options& options, const PrepareOptions& prepare,
-                  Made* made) {
-  if (options.channels == 0) {
-    LCSM_ASSIGN_OR_RETURN(const LoadedModel loaded,
-                          LoadNamedModel({options.model, {}}));
-    LCSM_ASSIGN_OR_RETURN(
-        ModelMemory memory,
-        loaded.model->EstimateMemory(prepare, prepare.plan.threads));
-    made->plan = std::move(memory.plan);
-    made->schedule = std::move(memory.schedule);
-    return OkStatus();
-  }
+conv::Problem BareProblem(const Options& options) {
   conv::Problem problem;
   problem.mixers = options.mixers;
   problem.channels = options.channels;
   problem.batch = options.batch;
   problem.length = options.length;
   problem.taps = options.taps != 0 ? options.taps : options.length;
+  return problem;
+}
+
+// `model` is null for a bare problem.
+Status MakePlanOf(const Options& options, const Model* model,
+                  const PrepareOptions& prepare, MadePlan* made) {
+  if (model != nullptr) {
+    LCSM_ASSIGN_OR_RETURN(ModelMemory memory,
+                          model->EstimateMemory(prepare, prepare.plan.threads));
+    made->plan = std::move(memory.plan);
+    made->schedule = std::move(memory.schedule);
+    return OkStatus();
+  }
   conv::PlanOptions plan = prepare.plan;
   plan.memory_limit = options.execution.memory_limit;
-  LCSM_ASSIGN_OR_RETURN(made->plan, conv::MakePlan(problem, plan));
+  LCSM_ASSIGN_OR_RETURN(made->plan, conv::MakePlan(BareProblem(options), plan));
   return OkStatus();
 }
 
@@ -80,7 +71,7 @@ Status CheckNothingToPlan(const Options& options) {
   if (wanted == nullptr) return OkStatus();
   return InvalidInput(fmt::format(
       "{}: the model {} has no long convolutions, expected one that has",
-      wanted, options.model));
+      wanted, options.model.model));
 }
 
 // Times tiles for the problem's size and adds them to the file.
@@ -109,11 +100,11 @@ Status Tune(const Options& options, const conv::Problem& problem) {
   return OkStatus();
 }
 
-StatusOr<Made> Make(const Options& options) {
-  Made made;
+StatusOr<MadePlan> Make(const Options& options, const Model* model) {
+  MadePlan made;
   LCSM_ASSIGN_OR_RETURN(PrepareOptions prepare,
                         ToPrepareOptions(options.execution, options.length));
-  LCSM_RETURN_IF_ERROR(MakePlanOf(options, prepare, &made));
+  LCSM_RETURN_IF_ERROR(MakePlanOf(options, model, prepare, &made));
   if (made.plan.problem.mixers == 0) {
     LCSM_RETURN_IF_ERROR(CheckNothingToPlan(options));
     return made;
@@ -122,7 +113,7 @@ StatusOr<Made> Make(const Options& options) {
     LCSM_RETURN_IF_ERROR(Tune(options, made.plan.problem));
     LCSM_ASSIGN_OR_RETURN(prepare,
                           ToPrepareOptions(options.execution, options.length));
-    LCSM_RETURN_IF_ERROR(MakePlanOf(options, prepare, &made));
+    LCSM_RETURN_IF_ERROR(MakePlanOf(options, model, prepare, &made));
   }
   made.threads = prepare.plan.threads;
   const conv::TileCosts* const measured =
@@ -134,173 +125,27 @@ StatusOr<Made> Make(const Options& options) {
   return made;
 }
 
-const char* ServesName(conv::Serves serves) {
-  switch (serves) {
-    case conv::Serves::kSiblings:
-      return "siblings";
-    case conv::Serves::kNeighbours:
-      return "neighbours";
-    case conv::Serves::kDistant:
-      return "deferred";
+// --svg and --save; `where` ends the latter's first line, which is for people.
+Status WriteFiles(const Options& options, const conv::Plan& plan,
+                  const std::string& where) {
+  if (!options.svg_file.empty()) {
+    LCSM_RETURN_IF_ERROR(
+        io::WriteFileAtomically(options.svg_file, bench::PlanSvg(plan)));
   }
-  return "?";
+  if (options.save_file.empty()) return OkStatus();
+  return io::WriteFileAtomically(
+      options.save_file,
+      fmt::format("# {} channels, {} positions{}; for --plan\n{}\n",
+                  plan.problem.channels, plan.problem.length, where,
+                  plan.Levels()));
 }
 
-std::string Marks(conv::Spectra spectra) {
-  switch (spectra) {
-    case conv::Spectra::kKept:
-      return "";
-    case conv::Spectra::kRemade:
-      return "*";
-    case conv::Spectra::kEvaluated:
-      return "**";
-  }
-  return "?";
-}
-
-std::string Legend(const conv::Plan& plan) {
-  const bool any = std::any_of(plan.levels.begin(), plan.levels.end(),
-                               [](const conv::Level& level) {
-                                 return level.spectra != conv::Spectra::kKept;
-                               });
-  if (!any) return "";
-  return "*: spectra are made anew for each tile; **: and so are the taps that "
-         "they are made of.\n";
-}
-
-// Where a level's data comes from when it is met again.
-std::string Home(double bytes) {
-  const CpuInfo cpu = GetCpuInfo();
-  const auto fits = [bytes](size_t cache) {
-    return cache != 0 && bytes <= 0.75 * static_cast<double>(cache);
-  };
-  if (fits(cpu.l1d_bytes)) return "L1";
-  if (fits(cpu.l2_bytes)) return "L2";
-  if (fits(cpu.l3_bytes)) return "L3";
-  return "memory";
-}
-
-std::string Ns(double ns) { return ns < 0 ? "-" : fmt::format("{:.0f}", ns); }
-
-std::string ToText(const Made& made, const bench::PlanReport& report) {
-  const conv::Problem& p = made.plan.problem;
-  std::string text = fmt::format(
-      "{} of {}, {} of {}, {}, {}\n{}\n\n", Count(p.mixers, "mixer"),
-      Count(p.channels, "channel"), Count(p.batch, "row"),
-      Count(p.length, "position"), Count(p.taps, "tap"),
-      Count(made.threads, "thread"), made.plan.Print());
-  text += fmt::format(
-      "{:>9} {:>5}  {:<10} {:<14} {:>10} {:>10} {:>8} {:>8} {:>8} {:>7} "
-      "{:>6} {:>10}\n",
-      "block", "radix", "serves", "tau", "predicted", "measured", "flops",
-      "bytes", "GFLOP/s", "GB/s", "from", "MiB");
-  for (const bench::LevelReport& row : report.levels) {
-    const double ns = row.measured_ns > 0 ? row.measured_ns : row.predicted_ns;
-    text += fmt::format(
-        "{:>9} {:>5}  {:<10} {:<14} {:>10} {:>10} {:>8.0f} {:>8.0f} {:>8.1f} "
-        "{:>7.1f} {:>6} {:>10.1f}\n",
-        row.level.block,
-        row.level.radix == conv::Level::kToTheEnd
-            ? "-"
-            : std::to_string(row.level.radix),
-        ServesName(row.level.serves),
-        conv::Name(row.level.tau) + Marks(row.level.spectra),
-        Ns(row.predicted_ns), Ns(row.measured_ns), row.flops, row.bytes,
-        ns > 0 ? row.flops / ns : 0, ns > 0 ? row.bytes / ns : 0,
-        Home(row.working_set), static_cast<double>(row.memory) / 0x1p20);
-  }
-  text += fmt::format("{:>9} {:>5}  {:<10} {:<14} {:>10} {:>10}\n", "1", "-",
-                      "red cells", "", "-", Ns(report.red_ns));
-  text += fmt::format("{:>9} {:>5}  {:<10} {:<14} {:>10} {:>10}\n", "all", "",
-                      "", "", Ns(report.predicted_ns), Ns(report.measured_ns));
-  const conv::MemoryEstimate bytes = made.plan.Memory(made.threads);
-  text += fmt::format(
-      "\nTimes are ns a position for all channels, on average over the "
-      "sequence; {}.\nBlocks of 1 and 2 ride with the red cells. GFLOP/s and "
-      "GB/s are of the {} times;\n'from' is the cache that a level's data "
-      "comes "
-      "back from.\n",
-      made.tuned ? "predicted from tiles measured on one thread of this machine"
-                 : "predicted from estimates (--tune measures)",
-      report.measured_ns > 0 ? "measured" : "predicted");
-  text += Legend(made.plan);
-  if (report.error >= 0) {
-    text += fmt::format(
-        "Answers were checked against float64: off by {:.1e} of max |y|.\n",
-        report.error);
-  }
-  text += fmt::format(
-      "\nmemory: {} (taps {}, spectra {}, histories {}, kept blocks {}, "
-      "scratch {})\n",
-      ByteText(bytes.Total()), ByteText(bytes.taps), ByteText(bytes.spectra),
-      ByteText(bytes.histories), ByteText(bytes.blocks),
-      ByteText(bytes.scratch));
-  if (!made.schedule.empty()) {
-    text += "\nThe table is of group 0.\n\n" + made.schedule;
-  }
-  return text;
-}
-
-std::string ToJson(const Made& made, const bench::PlanReport& report) {
-  const conv::Problem& p = made.plan.problem;
-  const auto number = [](double ns) {
-    return ns < 0 ? Json(nullptr) : Json(ns);
-  };
-  Json levels = Json::array();
-  for (const bench::LevelReport& row : report.levels) {
-    levels.push_back(
-        {{"block", row.level.block},
-         {"radix", row.level.radix},
-         {"serves", ServesName(row.level.serves)},
-         {"tau", conv::Name(row.level.tau)},
-         {"remade", row.level.spectra != conv::Spectra::kKept},
-         {"evaluated", row.level.spectra == conv::Spectra::kEvaluated},
-         {"predicted_ns", row.predicted_ns},
-         {"measured_ns", number(row.measured_ns)},
-         {"flops", row.flops},
-         {"bytes", row.bytes},
-         {"from", Home(row.working_set)},
-         {"memory_bytes", row.memory}});
-  }
-  const conv::MemoryEstimate bytes = made.plan.Memory(made.threads);
-  Json json = {{"machine", bench::MachineJson()},
-               {"problem",
-                {{"mixers", p.mixers},
-                 {"channels", p.channels},
-                 {"batch", p.batch},
-                 {"length", p.length},
-                 {"taps", p.taps}}},
-               {"threads", made.threads},
-               {"tuned", made.tuned},
-               {"plan", made.plan.Print()},
-               {"levels", levels},
-               {"red_cells_ns", number(report.red_ns)},
-               {"predicted_ns", report.predicted_ns},
-               {"measured_ns", number(report.measured_ns)},
-               {"max_relative_error", number(report.error)},
-               {"memory_bytes",
-                {{"taps", bytes.taps},
-                 {"spectra", bytes.spectra},
-                 {"histories", bytes.histories},
-                 {"blocks", bytes.blocks},
-                 {"scratch", bytes.scratch},
-                 {"total", bytes.Total()}}}};
-  if (!made.schedule.empty()) json["schedule"] = made.schedule;
-  return json.dump(2) + "\n";
-}
-
-std::string WithoutPlan(const Options& options, const Made& made) {
-  if (!options.json) return made.schedule;
-  return Json({{"machine", bench::MachineJson()}, {"schedule", made.schedule}})
-             .dump(2) +
-         "\n";
-}
-
-Status Run(const Options& options) {
-  LCSM_ASSIGN_OR_RETURN(const Made made, Make(options));
+// `model` is null for a bare problem.
+Status RunOnCpu(const Options& options, const Model* model) {
+  LCSM_ASSIGN_OR_RETURN(const MadePlan made, Make(options, model));
   Output out;
   if (made.plan.problem.mixers == 0) {
-    LCSM_RETURN_IF_ERROR(out.Write(WithoutPlan(options, made)));
+    LCSM_RETURN_IF_ERROR(out.Write(NothingPlanned(made, options.json)));
     return out.Flush();
   }
   bench::PlanReport report = bench::DescribePlan(made.plan, made.costs);
@@ -308,25 +153,92 @@ Status Run(const Options& options) {
     ThreadPool pool(options.execution.threads);
     LCSM_RETURN_IF_ERROR(bench::MeasurePlan(made.plan, pool, report));
   }
-  if (!options.svg_file.empty()) {
-    LCSM_RETURN_IF_ERROR(
-        io::WriteFileAtomically(options.svg_file, bench::PlanSvg(made.plan)));
-  }
-  if (!options.save_file.empty()) {
-    LCSM_RETURN_IF_ERROR(io::WriteFileAtomically(
-        options.save_file,
-        fmt::format("# {} channels, {} positions; for --plan\n{}\n",
-                    made.plan.problem.channels, made.plan.problem.length,
-                    made.plan.Levels())));
-  }
-  LCSM_RETURN_IF_ERROR(
-      out.Write(options.json ? ToJson(made, report) : ToText(made, report)));
+  LCSM_RETURN_IF_ERROR(WriteFiles(options, made.plan, ""));
+  LCSM_RETURN_IF_ERROR(out.Write(options.json ? PlanJson(made, report)
+                                              : PlanText(made, report)));
   return out.Flush();
 }
 
+// `model` is on a device, or null for a bare problem on `device`.
+Status RunOnDevice(const Options& options, const Model* model,
+                   std::shared_ptr<cuda::Device> device) {
+  // What follows takes seconds and writes at its end alone.
+  LetInterruptsEnd();
+  LCSM_ASSIGN_OR_RETURN(const PrepareOptions prepare,
+                        ToPrepareOptions(options.execution, options.length,
+                                         /*on_device=*/true));
+  const DevicePlanWork work = {options.tune, options.measure};
+  DevicePlan made;
+  if (model != nullptr) {
+    LCSM_ASSIGN_OR_RETURN(made, PlanModelOnDevice(*model, prepare, work));
+  } else {
+    cuda::DeviceCosts costs(device, cuda::DefaultTuningPath(device->info()));
+    conv::Problem problem = BareProblem(options);
+    problem.primed = true;  // Histories are whole on devices.
+    LCSM_ASSIGN_OR_RETURN(
+        made, PlanConvolutionOnDevice(costs, problem, prepare, work));
+  }
+  if (options.tune && !options.quiet) {
+    Say("tile costs of {} are in {}\n", made.memory.device,
+        made.memory.tile_costs->file);
+  }
+  LCSM_RETURN_IF_ERROR(
+      WriteFiles(options, made.memory.plan, ", on " + made.memory.device));
+  Output out;
+  LCSM_RETURN_IF_ERROR(
+      out.Write(options.json ? DevicePlanJson(made) : DevicePlanText(made)));
+  return out.Flush();
+}
+
+Status Run(const Options& options) {
+  if (options.channels == 0) {
+    LCSM_ASSIGN_OR_RETURN(const LoadedModel loaded,
+                          LoadNamedModel(options.model));
+    return cuda::DevicesOf(*loaded.model).empty()
+               ? RunOnCpu(options, loaded.model.get())
+               : RunOnDevice(options, loaded.model.get(), nullptr);
+  }
+  LCSM_ASSIGN_OR_RETURN(const cuda::DeviceChoice choice,
+                        cuda::ParseDevice(options.model.device));
+  if (choice.kind == cuda::DeviceChoice::Kind::kCpu ||
+      (choice.kind == cuda::DeviceChoice::Kind::kAuto &&
+       cuda::CudaDeviceCount() == 0)) {
+    return RunOnCpu(options, nullptr);
+  }
+  LCSM_ASSIGN_OR_RETURN(std::shared_ptr<cuda::Device> device,
+                        cuda::OpenCudaDevice(choice.indices.front()));
+  return RunOnDevice(options, nullptr, std::move(device));
+}
+
+// Of options that a GPU leaves nothing to say. With `auto` nobody knows yet.
+std::string CheckDevice(const Options& options) {
+  // The parser let only known names through.
+  const auto choice = cuda::ParseDevice(options.model.device);
+  if (!choice.ok() || choice->kind != cuda::DeviceChoice::Kind::kCuda) {
+    return "";
+  }
+  if (options.channels != 0 && choice->indices.size() > 1) {
+    return fmt::format(
+        "--channels with --device {}: models are split among GPUs, bare "
+        "convolutions are not; give --model or one GPU",
+        options.model.device);
+  }
+  if (options.execution.threads != 0) {
+    return fmt::format(
+        "--threads is about plans for the CPU, and --device {} asks for a "
+        "GPU's; give one or the other",
+        options.model.device);
+  }
+  return "";
+}
+
 std::string CheckOptions(const Options& options) {
-  if (options.channels != 0 && !options.model.empty()) {
+  if (options.channels != 0 && !options.model.model.empty()) {
     return "--model has channels of its own; give it or --channels";
+  }
+  if (options.channels != 0 && options.model.weights != "f32") {
+    return "--weights is about a model's matrices, and --channels says that "
+           "there is no model; give one or the other";
   }
   if (options.channels != 0 && options.length == 0) {
     return "--channels wants --length: for how many positions?";
@@ -339,6 +251,7 @@ std::string CheckOptions(const Options& options) {
     return "--tune measures costs for plans, and --costs estimated says that "
            "they do not go by them; give one or the other";
   }
+  if (std::string wrong = CheckDevice(options); !wrong.empty()) return wrong;
   const std::string& method = options.execution.method;
   if (options.save_file.empty()) return CheckExecution(options.execution);
   if (method == "lazy" || method == "eager") {
@@ -353,10 +266,14 @@ void AddPlan(App& root, Commands& commands) {
   auto options = std::make_shared<Options>();
   App app = root.add_subcommand(
       "plan", "Show how convolutions will be computed, and what it costs");
-  app->add_option("--model", options->model,
-                  "The convolutions of this model (default: the one in the "
-                  "box)")
-      ->type_name("DIR|NAME");
+  AddModelOption(*app, options->model);
+  AddDeviceOption(*app, options->model);
+  app->get_option("--model")->description(
+      "The convolutions of this model (default: the one in the box)");
+  app->get_option("--device")
+      ->description(
+          "Where they are to run: cpu, cuda, cuda:N, cuda:N,M,.. (a model, "
+          "split among these GPUs), or auto, the first GPU that can");
   app->add_option("--channels", options->channels,
                   "No model: convolutions of this many channels")
       ->type_name("C")
@@ -376,8 +293,8 @@ void AddPlan(App& root, Commands& commands) {
       ->type_name("H")
       ->check(WholeIn(1, UINT64_MAX));
   app->add_flag("--tune", options->tune,
-                "Measure tiles on this machine (half a minute) and keep the "
-                "results for all later runs");
+                "Measure tiles on this machine (half a minute) or this GPU "
+                "(seconds) and keep the results for all later runs");
   app->add_flag("--measure", options->measure,
                 "Run the plan: check its answers and time each level");
   app->add_option("--save", options->save_file,
@@ -392,6 +309,7 @@ void AddPlan(App& root, Commands& commands) {
       "Examples:\n"
       "  lcsm plan --channels 256 --length 65536 --svg tiling.svg\n"
       "  lcsm plan --model kjv-bytes --tune\n"
+      "  lcsm plan --model kjv-bytes --length 8192 --device auto\n"
       "  lcsm plan --channels 256 --length 65536 --latency flat --save p.txt");
   AddCommand(
       commands, app, [options] { return CheckOptions(*options); },

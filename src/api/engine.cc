@@ -71,7 +71,9 @@ StatusOr<api::EnginePrepareOptions> Engine::ToPrepareOptions(
         " lets go of it: expected max_steps 0");
   }
   LCSM_ASSIGN_OR_RETURN(prepare.plan, api::ToPlanOptions(options.execution));
-  prepare.measure = options.execution.measure;
+  prepare.device_costs = options.execution.measure
+                             ? DeviceCostSource::kMeasured
+                             : DeviceCostSource::kEstimates;
   return prepare;
 }
 

@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/byte_text.h"
 #include "conv/tuning.h"
 #include "kernels/lanes.h"
 #include "lcsm/version.h"
@@ -89,7 +90,45 @@ void DeviceCosts::Read() {
   read_ = true;
   // One that is not there, or not to be believed, is measured anew.
   auto tuning = DeviceTuning::Load(file_, device_->info());
-  if (tuning.ok()) tuning_ = std::move(tuning).value();
+  if (!tuning.ok()) return;
+  tuning_ = std::move(tuning).value();
+  kept_ = true;
+}
+
+std::filesystem::path DeviceCosts::KeptIn() {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  Read();
+  return kept_ ? file_ : std::filesystem::path();
+}
+
+Status DeviceCosts::Keep(const conv::Problem& problem, conv::TileCosts costs) {
+  // Another process may have added to it meanwhile.
+  auto now = DeviceTuning::Load(file_, device_->info());
+  if (now.ok()) tuning_ = std::move(now).value();
+  tuning_.Set(problem, std::move(costs));
+  const Status saved = tuning_.Save(file_, device_->info());
+  kept_ = saved.ok();
+  return saved;
+}
+
+Status DeviceCosts::MeasureAnew(const conv::Problem& problem, TilesFor use) {
+  if (file_.empty()) {
+    return InvalidInput(fmt::format(
+        "neither XDG_CACHE_HOME nor HOME says where measurements of {} go",
+        device_->info().label));
+  }
+  const std::lock_guard<std::mutex> lock(mutex_);
+  Read();
+  conv::TileCosts costs;
+  LCSM_RETURN_IF_ERROR(
+      MeasureDeviceCosts(device_, problem, use, limits_, &costs));
+  if (!costs.measured()) {
+    LCSM_ASSIGN_OR_RETURN(const size_t left, device_->FreeBytes());
+    return ResourceExhausted(
+        fmt::format("no tile could be measured on {}, where {} are free",
+                    device_->info().label, ByteText(left)));
+  }
+  return Keep(problem, std::move(costs));
 }
 
 conv::TileCosts DeviceCosts::For(const conv::Problem& problem, TilesFor use,
@@ -103,16 +142,11 @@ conv::TileCosts DeviceCosts::For(const conv::Problem& problem, TilesFor use,
     return tuning_.For(problem);
   }
   if (costs == before) return costs;
-  tuning_.Set(problem, costs);
-  if (!file_.empty()) {
-    // Another process may have added to it meanwhile. Where it cannot be
-    // written, the next run measures again.
-    auto now = DeviceTuning::Load(file_, device_->info());
-    if (now.ok()) {
-      now->Set(problem, costs);
-      tuning_ = std::move(now).value();
-    }
-    (void)tuning_.Save(file_, device_->info());
+  if (file_.empty()) {
+    tuning_.Set(problem, costs);
+  } else {
+    // Where it cannot be written, the next run measures again.
+    (void)Keep(problem, costs);
   }
   return costs;
 }

@@ -61,16 +61,26 @@ class DeviceCosts {
   // nothing if that fails. Errors are not handed on: the device's own stays in
   // its status, any other costs no more than an estimate would.
   conv::TileCosts For(const conv::Problem& problem, TilesFor use, bool measure);
+  // Measures anew for such problems, and keeps that instead of all that was
+  // known of them. Errors: no file to keep it in; the device's; nothing that
+  // could be measured; the file, and then it is known to this object alone.
+  Status MeasureAnew(const conv::Problem& problem, TilesFor use);
+
+  const std::shared_ptr<Device>& device() const { return device_; }
+  // Where what is known will be found by later runs; empty where that is
+  // nothing.
+  std::filesystem::path KeptIn();
 
  private:
   void Read();
+  Status Keep(const conv::Problem& problem, conv::TileCosts costs);
 
   const std::shared_ptr<Device> device_;
   const std::filesystem::path file_;
   const MeasureLimits limits_;
   std::mutex mutex_;
   DeviceTuning tuning_;
-  bool read_ = false;
+  bool read_ = false, kept_ = false;
 };
 
 }  // namespace lcsm::cuda

@@ -6,11 +6,10 @@
 #include <utility>
 
 #include "base/byte_text.h"
-#include "conv/planner.h"
+#include "cuda/device_plan.h"
 #include "cuda/hyena_device_filters.h"
 #include "cuda/hyena_device_prefill.h"
 #include "cuda/hyena_device_state.h"
-#include "cuda/measure.h"
 
 namespace lcsm::cuda {
 namespace {
@@ -68,10 +67,6 @@ DeviceFilterPart FiltersOf(const HyenaDeviceWeights& rank, size_t lags) {
   return part;
 }
 
-std::string LabelOf(const Device& device) {
-  return fmt::format("{} ({})", device.info().label, device.info().name);
-}
-
 }  // namespace
 
 HyenaDeviceModel::HyenaDeviceModel(
@@ -117,41 +112,16 @@ size_t HyenaDeviceModel::MostChannels() const {
   return most;
 }
 
-StatusOr<conv::Plan> HyenaDeviceModel::LevelsFor(
-    conv::Problem problem, const conv::PlanOptions& options,
-    bool measure) const {
-  problem.channels = MostChannels();
-  LCSM_ASSIGN_OR_RETURN(conv::Plan plan,
-                        ChosenLevels(problem, options, measure));
-  plan.problem.channels = config().width;
-  return plan;
-}
-
-StatusOr<conv::Plan> HyenaDeviceModel::ChosenLevels(
-    const conv::Problem& problem, const conv::PlanOptions& options,
-    bool measure) const {
-  const DeviceInfo& info = weights_.front()->device().info();
-  const bool planned = options.method == conv::Method::kPlanned;
-  const bool hybrid = options.method == conv::Method::kPaper &&
-                      options.tau == conv::Tau::kHybrid;
-  // Where nothing is to be chosen, nothing is measured.
-  if (!options.levels.empty() || options.costs != nullptr ||
-      !(planned || hybrid)) {
-    return conv::MakePlan(problem, options);
-  }
-  const conv::TileCosts measured = costs_->For(
-      problem, planned ? TilesFor::kPlanned : TilesFor::kHybrid, measure);
-  if (hybrid) {
-    // Untuned, the CPU's hybrid: a function of the block alone.
-    return measured.measured()
-               ? HybridPlan(info, problem, measured, options.schedule)
-               : conv::MakePlan(problem, options);
-  }
-  // Neither the CPU's estimate nor its measurements say anything here.
-  conv::PlanOptions with_costs = options;
-  with_costs.costs = std::make_shared<const conv::TileCosts>(
-      FillDeviceCosts(info, problem, measured));
-  return conv::MakePlan(problem, with_costs);
+conv::Problem HyenaDeviceModel::ProblemOf(const Extent& extent,
+                                          size_t channels) const {
+  conv::Problem problem;
+  problem.mixers = config().layers * config().convolutions();
+  problem.channels = channels;
+  problem.length = problem.taps = extent.steps;
+  // Histories are whole, and any session may begin with the contributions of
+  // known tokens.
+  problem.primed = true;
+  return problem;
 }
 
 StatusOr<HyenaDeviceModel::Extent> HyenaDeviceModel::GetExtent(
@@ -174,12 +144,7 @@ StatusOr<ModelMemory> HyenaDeviceModel::Account(
     const HyenaDeviceWeights& rank) const {
   const Share& share = rank.share();
   Device& device = rank.device();
-  ModelMemory memory;
-  memory.device = LabelOf(device);
-  LCSM_ASSIGN_OR_RETURN(memory.device_free, device.FreeBytes());
-  memory.uncounted =
-      "the driver's context, kernels and graphs, and what libraries keep "
-      "besides scratch memory";
+  LCSM_ASSIGN_OR_RETURN(ModelMemory memory, MemoryOn(device));
   if (weights_.size() > 1) memory.uncounted += ", NCCL's buffers among it";
   memory.weights = rank.bytes();
   memory.activations =
@@ -254,13 +219,6 @@ Status HyenaDeviceModel::TooLittle(const ModelMemory& memory,
 
 StatusOr<ModelMemory> HyenaDeviceModel::Outline(const PrepareOptions& options,
                                                 const Extent& extent) const {
-  conv::Problem problem;
-  problem.mixers = config().layers * config().convolutions();
-  problem.channels = config().width;
-  problem.length = problem.taps = extent.steps;
-  // Histories are whole, and any session may begin with the contributions of
-  // known tokens.
-  problem.primed = true;
   std::vector<size_t> rooms;
   for (const auto& rank : weights_) {
     LCSM_ASSIGN_OR_RETURN(size_t room, rank->device().FreeBytes());
@@ -277,33 +235,26 @@ StatusOr<ModelMemory> HyenaDeviceModel::Outline(const PrepareOptions& options,
   }
   const size_t most = *std::max_element(rooms.begin(), rooms.end());
   conv::Plan plan;
-  plan.problem = problem;
+  plan.problem = ProblemOf(extent, config().width);
   // Without steps, what a session file says is what a longer session goes by.
   plan.method = options.plan.method;
   plan.schedule = options.plan.schedule;
   if (extent.steps != 0) {
-    LCSM_ASSIGN_OR_RETURN(plan,
-                          LevelsFor(problem, options.plan, options.measure));
+    // As a rank with the most channels wants it, and all have the same.
+    const DeviceRoom room = {
+        most, [&](const conv::Plan& candidate) -> StatusOr<size_t> {
+          conv::Plan whole = candidate;
+          whole.problem.channels = config().width;
+          LCSM_ASSIGN_OR_RETURN(const Fit fit,
+                                FitOf(extent, whole, rooms, most));
+          return fit.takes;
+        }};
+    LCSM_ASSIGN_OR_RETURN(
+        plan, ChooseDevicePlan(*costs_, ProblemOf(extent, MostChannels()),
+                               options, room));
+    plan.problem.channels = config().width;
   }
   LCSM_ASSIGN_OR_RETURN(Fit fit, FitOf(extent, plan, rooms, most));
-  if (fit.takes <= most) return std::move(fit.memory);
-  if (extent.steps == 0 || options.plan.method != conv::Method::kPlanned ||
-      !options.plan.levels.empty()) {
-    return TooLittle(fit.memory, fit.room);
-  }
-  // The fastest plan does not fit. The planner knows slower ones that may, if
-  // it is told what plans take here.
-  conv::PlanOptions within = options.plan;
-  within.memory_limit = most;
-  within.bytes = [&](const conv::Plan& candidate) {
-    conv::Plan whole = candidate;
-    whole.problem.channels = config().width;
-    const auto account = FitOf(extent, whole, rooms, most);
-    return account.ok() ? account->takes : SIZE_MAX;
-  };
-  const auto smaller = LevelsFor(problem, within, options.measure);
-  if (!smaller.ok()) return TooLittle(fit.memory, fit.room);
-  LCSM_ASSIGN_OR_RETURN(fit, FitOf(extent, *smaller, rooms, most));
   if (fit.takes > most) return TooLittle(fit.memory, fit.room);
   return std::move(fit.memory);
 }
@@ -365,19 +316,39 @@ StatusOr<ModelMemory> HyenaDeviceModel::EstimateMemory(
   LCSM_RETURN_IF_ERROR(CheckNotGrowable(options, info_.name));
   LCSM_ASSIGN_OR_RETURN(const Extent extent, GetExtent(options));
   LCSM_ASSIGN_OR_RETURN(ModelMemory memory, Outline(options, extent));
-  conv::Problem problem = memory.plan.problem;
-  problem.channels = MostChannels();
-  const conv::TileCosts measured =
-      costs_->For(problem, TilesFor::kPlanned, false);
-  if (measured.measured()) {
-    // Of the rank with the most channels, which the others wait for.
-    conv::Plan own = memory.plan;
-    own.problem = problem;
-    memory.mixers_ns = conv::PlanNs(
-        own,
-        FillDeviceCosts(weights_.front()->device().info(), problem, measured));
+  if (extent.steps != 0) {
+    memory.tile_costs = TileCostsOf(*costs_, ProblemOf(extent, MostChannels()),
+                                    options.device_costs);
   }
   return memory;
+}
+
+Status HyenaDeviceModel::MeasureTilesAnew(const PrepareOptions& options) const {
+  LCSM_ASSIGN_OR_RETURN(const Extent extent, GetExtent(options));
+  return costs_->MeasureAnew(ProblemOf(extent, MostChannels()),
+                             TilesOf(options.plan));
+}
+
+std::vector<std::shared_ptr<Device>> HyenaDeviceModel::devices() const {
+  std::vector<std::shared_ptr<Device>> devices;
+  for (const auto& rank : weights_) devices.push_back(rank->shared_device());
+  return devices;
+}
+
+std::vector<std::shared_ptr<Device>> DevicesOf(const Model& model) {
+  const auto* const hyena = dynamic_cast<const HyenaDeviceModel*>(&model);
+  return hyena == nullptr ? std::vector<std::shared_ptr<Device>>()
+                          : hyena->devices();
+}
+
+Status MeasureTilesAnew(const Model& model, const PrepareOptions& options) {
+  const auto* const hyena = dynamic_cast<const HyenaDeviceModel*>(&model);
+  if (hyena == nullptr) {
+    return InvalidInput(
+        fmt::format("the model {} runs on the CPU, expected one on a device",
+                    model.info().name));
+  }
+  return hyena->MeasureTilesAnew(options);
 }
 
 StatusOr<std::shared_ptr<const Model>> MakeDeviceModel(

@@ -42,6 +42,9 @@ class HyenaDeviceModel : public Model {
   // The host's weights, and the devices: what a step's launches met is said
   // here, once a token.
   Status CheckWeights() const override;
+  // As the functions below have it.
+  std::vector<std::shared_ptr<Device>> devices() const;
+  Status MeasureTilesAnew(const PrepareOptions& options) const;
 
  private:
   struct Extent {
@@ -68,14 +71,8 @@ class HyenaDeviceModel : public Model {
   StatusOr<Fit> FitOf(const Extent& extent, const conv::Plan& plan,
                       const std::vector<size_t>& rooms, size_t most) const;
   Status TooLittle(const ModelMemory& memory, size_t room) const;
-  // Levels by what is known of tiles on this device, or is measured now: as a
-  // rank with the most channels wants them, and all have the same.
-  StatusOr<conv::Plan> LevelsFor(conv::Problem problem,
-                                 const conv::PlanOptions& options,
-                                 bool measure) const;
-  StatusOr<conv::Plan> ChosenLevels(const conv::Problem& problem,
-                                    const conv::PlanOptions& options,
-                                    bool measure) const;
+  // Of the steps.
+  conv::Problem ProblemOf(const Extent& extent, size_t channels) const;
 
   const std::shared_ptr<const HyenaModel> host_;
   const std::vector<std::shared_ptr<const HyenaDeviceWeights>> weights_;
@@ -119,6 +116,13 @@ StatusOr<std::shared_ptr<const Model>> MakeDeviceModel(
     std::shared_ptr<const Model> model,
     std::span<const std::shared_ptr<Device>> devices,
     std::filesystem::path tuning_file = {});
+
+// Where a model runs, its ranks' devices in their order; none: on the CPU.
+std::vector<std::shared_ptr<Device>> DevicesOf(const Model& model);
+// Measures what tiles of such a preparation cost, whatever was measured before,
+// and keeps that for all later ones. Errors: a model on the CPU; those of
+// DeviceCosts::MeasureAnew.
+Status MeasureTilesAnew(const Model& model, const PrepareOptions& options);
 
 // What --device says: the model itself for the CPU; for `auto` the first device
 // there is if the family runs on one, else the CPU. Costs are kept in

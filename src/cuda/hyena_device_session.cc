@@ -6,6 +6,7 @@
 
 #include "conv/layout.h"
 #include "conv/online_convolution.h"
+#include "cuda/hyena_device_filters.h"
 #include "cuda/hyena_device_state.h"
 #include "models/hyena_filter.h"
 #include "models/hyena_place.h"
@@ -16,6 +17,31 @@ namespace {
 // Positions that are asked of the CPU's convolution at a time when a file of
 // one is read.
 constexpr size_t kRowsAtATime = 4096;
+
+// What a convolution on the CPU puts into a file, in this order, in floats but
+// for its place, a number, and two numbers a deferred level.
+struct ConvolutionSections {
+  size_t deferred_levels = 0;
+  size_t lines = 0;  // Of a history.
+  size_t histories = 0, recent = 0;
+  std::vector<size_t> kept;  // A level.
+};
+
+ConvolutionSections SectionsOf(const conv::Plan& plan) {
+  ConvolutionSections sections;
+  const size_t histories = conv::HistoryGroups(plan.problem);
+  for (const conv::Level& level : plan.levels) {
+    if (level.serves == conv::Serves::kDistant &&
+        conv::SlicesOf(plan.problem, level).count != 0) {
+      ++sections.deferred_levels;
+    }
+    sections.kept.push_back(histories * conv::KeptFloats(plan.problem, level));
+  }
+  sections.lines = conv::HistoryLines(plan);
+  sections.histories = histories * conv::HistoryStride(sections.lines);
+  if (plan.method == conv::Method::kEager) sections.recent = sections.histories;
+  return sections;
+}
 
 }  // namespace
 
@@ -167,23 +193,18 @@ Status HyenaDeviceState::SaveConvolution(io::SectionWriter& writer,
                                          const DevicePending& from,
                                          size_t count) const {
   const conv::Plan plan = HostPlan();
-  const conv::Problem& problem = plan.problem;
-  const size_t lines = conv::HistoryLines(plan);
-  if (count > lines) {
+  const ConvolutionSections sections = SectionsOf(plan);
+  if (count > sections.lines) {
     return Unsupported(fmt::format(
         "the session cannot be saved: by the plan '{}' the CPU keeps {} of the "
         "{} positions that may follow; prepare it for fewer steps than "
         "positions",
-        plan.Print(), lines, count));
+        plan.Print(), sections.lines, count));
   }
   const uint64_t position = 0;
   LCSM_RETURN_IF_ERROR(writer.PutArray(
       "convolution position", std::span<const uint64_t>(&position, 1)));
-  for (const conv::Level& level : plan.levels) {
-    if (level.serves != conv::Serves::kDistant ||
-        conv::SlicesOf(problem, level).count == 0) {
-      continue;
-    }
+  for (size_t k = 0; k < sections.deferred_levels; ++k) {
     const uint64_t nothing[2] = {};
     LCSM_RETURN_IF_ERROR(
         writer.PutArray("deferred tiles", std::span<const uint64_t>(nothing)));
@@ -192,23 +213,20 @@ Status HyenaDeviceState::SaveConvolution(io::SectionWriter& writer,
     return writer.PutArray(
         name, std::span<const float>(buffer.data(), buffer.size()));
   };
-  const size_t stride = conv::HistoryStride(lines);
-  const size_t all = Convolutions() * GroupsFor(config().width);
-  LCSM_ASSIGN_OR_RETURN(FloatBuffer histories,
-                        FloatBuffer::Allocate(all * stride, "the histories"));
-  LCSM_RETURN_IF_ERROR(GatherLines(from, count, histories.data(), stride));
+  LCSM_ASSIGN_OR_RETURN(
+      FloatBuffer histories,
+      FloatBuffer::Allocate(sections.histories, "the histories"));
+  LCSM_RETURN_IF_ERROR(GatherLines(from, count, histories.data(),
+                                   conv::HistoryStride(sections.lines)));
   LCSM_RETURN_IF_ERROR(put("histories", histories));
   LCSM_ASSIGN_OR_RETURN(
       const FloatBuffer recent,
-      FloatBuffer::Allocate(
-          plan.method == conv::Method::kEager ? histories.size() : 0,
-          "the eager accumulators"));
+      FloatBuffer::Allocate(sections.recent, "the eager accumulators"));
   LCSM_RETURN_IF_ERROR(put("eager accumulators", recent));
-  for (const conv::Level& level : plan.levels) {
+  for (const size_t floats : sections.kept) {
     LCSM_ASSIGN_OR_RETURN(
         const FloatBuffer kept,
-        FloatBuffer::Allocate(all * conv::KeptFloats(problem, level),
-                              "the spectra of input blocks"));
+        FloatBuffer::Allocate(floats, "the spectra of input blocks"));
     LCSM_RETURN_IF_ERROR(put("kept blocks", kept));
   }
   return OkStatus();
@@ -250,61 +268,163 @@ Status HyenaDeviceState::Load(io::SectionReader& reader) {
   return OkStatus();
 }
 
-// Lets the CPU's convolution read its part, and asks it what its inputs
-// contribute to the positions to come, if it has taken any in.
 Status HyenaDeviceState::LoadConvolution(io::SectionReader& reader,
                                          size_t* origin, size_t* pending) {
+  uint64_t known = 0;
+  io::SectionReader ahead = reader;
+  LCSM_RETURN_IF_ERROR(
+      ahead.GetArray("convolution position", std::span<uint64_t>(&known, 1)));
+  const size_t stride = leader().tiles->stride();
+  LCSM_ASSIGN_OR_RETURN(
+      FloatBuffer lines,
+      FloatBuffer::Allocate(Convolutions() * GroupsFor(config().width) * stride,
+                            "the histories"));
+  if (known == 0) {
+    LCSM_RETURN_IF_ERROR(
+        LoadAccumulators(reader, *pending, lines.data(), stride));
+  } else {
+    LCSM_RETURN_IF_ERROR(
+        LoadContributions(reader, lines.data(), stride, pending));
+  }
+  *origin += known;
+  for (const HyenaDeviceRanks::Rank& rank : ranks_.all()) {
+    LCSM_RETURN_IF_ERROR(rank.tiles->Reset(*origin, skip_mixers_));
+  }
+  return ScatterLines(lines.data(), stride, leader().tiles->length(),
+                      PendingInTiles(0));
+}
+
+// Of a convolution that has taken no inputs in: neither filters nor spectra are
+// asked for.
+Status HyenaDeviceState::LoadAccumulators(io::SectionReader& reader,
+                                          size_t count, float* to,
+                                          size_t to_stride) const {
+  const ConvolutionSections sections = SectionsOf(HostPlan());
+  if (count > sections.lines) {
+    return InvalidInput(fmt::format(
+        "{}: says what is to be added to {} positions, expected at most {}, "
+        "which its plan keeps",
+        reader.name(), count, sections.lines));
+  }
+  uint64_t numbers[2] = {};
+  LCSM_RETURN_IF_ERROR(
+      reader.GetArray("convolution position", std::span<uint64_t>(numbers, 1)));
+  for (size_t k = 0; k < sections.deferred_levels; ++k) {
+    LCSM_RETURN_IF_ERROR(
+        reader.GetArray("deferred level", std::span<uint64_t>(numbers)));
+    if (numbers[0] != 0) {
+      return InvalidInput(fmt::format(
+          "{}: a deferred level stands at {} where no inputs are known, "
+          "expected 0",
+          reader.name(), numbers[0]));
+    }
+  }
+  const auto get = [&reader](const char* name,
+                             size_t floats) -> StatusOr<FloatBuffer> {
+    LCSM_ASSIGN_OR_RETURN(FloatBuffer buffer,
+                          FloatBuffer::Allocate(floats, name));
+    LCSM_RETURN_IF_ERROR(
+        reader.GetArray(name, std::span<float>(buffer.data(), buffer.size())));
+    return buffer;
+  };
+  LCSM_ASSIGN_OR_RETURN(const FloatBuffer histories,
+                        get("histories", sections.histories));
+  const size_t all = Convolutions() * GroupsFor(config().width);
+  for (size_t h = 0; h < all; ++h) {
+    std::copy_n(histories.data() + h * conv::HistoryStride(sections.lines),
+                count * kLanes, to + h * to_stride);
+  }
+  // Empty of what matters, and to be found whole.
+  LCSM_RETURN_IF_ERROR(get("eager accumulators", sections.recent).status());
+  for (const size_t floats : sections.kept) {
+    LCSM_RETURN_IF_ERROR(get("kept blocks", floats).status());
+  }
+  return OkStatus();
+}
+
+// Lets the CPU's convolution read its part, and asks it what its inputs
+// contribute to the positions to come.
+Status HyenaDeviceState::LoadContributions(io::SectionReader& reader, float* to,
+                                           size_t to_stride, size_t* pending) {
   LCSM_ASSIGN_OR_RETURN(std::shared_ptr<const conv::FilterBank> filters,
-                        MakeHyenaFilters(shared_.ranks.front().weights->host(),
-                                         shared_.steps(), pool_, nullptr));
+                        BringFilters());
   LCSM_ASSIGN_OR_RETURN(
       const std::shared_ptr<const conv::PreparedConvolution> prepared,
       conv::PreparedConvolution::Create(HostPlan(), std::move(filters), pool_));
   LCSM_ASSIGN_OR_RETURN(const std::unique_ptr<conv::OnlineConvolution> host,
                         conv::OnlineConvolution::Create(prepared, pool_));
   LCSM_RETURN_IF_ERROR(host->Load(reader));
-  const size_t known = host->position(), left = host->length() - known;
-  const size_t count = known == 0 ? *pending : left;
+  const size_t left = host->length() - host->position();
   const size_t width = config().width, groups = GroupsFor(width);
-  const size_t stride = leader().tiles->stride();
-  const size_t histories = Convolutions() * groups;
-  FloatBuffer lines;
-  LCSM_ASSIGN_OR_RETURN(
-      lines, FloatBuffer::Allocate(histories * stride, "the histories"));
-  if (known == 0) {
-    for (size_t h = 0; h < histories && count != 0; ++h) {
-      std::copy_n(host->Accumulators(h), count * kLanes,
-                  lines.data() + h * stride);
-    }
-  } else {
-    // Zeros from here on: what comes out is what the inputs so far contribute.
-    std::vector<float> rows(std::min(kRowsAtATime, std::max<size_t>(left, 1)) *
-                            width);
-    for (size_t done = 0; done < left;) {
-      const size_t now = std::min(kRowsAtATime, left - done);
-      for (size_t m = 0; m < Convolutions(); ++m) {
-        std::fill(rows.begin(), rows.end(), 0.0f);
-        host->StepMany(m, now, rows.data(), rows.data());
-        for (size_t t = 0; t < now; ++t) {
-          for (size_t g = 0; g < groups; ++g) {
-            std::copy_n(
-                rows.data() + t * width + g * kLanes,
-                std::min<size_t>(kLanes, width - g * kLanes),
-                lines.data() + (m * groups + g) * stride + (done + t) * kLanes);
-          }
+  // Zeros from here on: what comes out is what the inputs so far contribute.
+  std::vector<float> rows(std::min(kRowsAtATime, std::max<size_t>(left, 1)) *
+                          width);
+  for (size_t done = 0; done < left;) {
+    const size_t now = std::min(kRowsAtATime, left - done);
+    for (size_t m = 0; m < Convolutions(); ++m) {
+      std::fill(rows.begin(), rows.end(), 0.0f);
+      host->StepMany(m, now, rows.data(), rows.data());
+      for (size_t t = 0; t < now; ++t) {
+        for (size_t g = 0; g < groups; ++g) {
+          std::copy_n(rows.data() + t * width + g * kLanes,
+                      std::min<size_t>(kLanes, width - g * kLanes),
+                      to + (m * groups + g) * to_stride + (done + t) * kLanes);
         }
       }
-      host->AdvanceMany(now);
-      done += now;
+    }
+    host->AdvanceMany(now);
+    done += now;
+  }
+  *pending = left;
+  return OkStatus();
+}
+
+// The filters of the steps for the CPU: copied where known tokens have them on
+// the device, else evaluated there, a layer at a time. Where there is no room
+// for a layer's, by the CPU.
+StatusOr<std::shared_ptr<const conv::FilterBank>>
+HyenaDeviceState::BringFilters() {
+  LCSM_ASSIGN_OR_RETURN(std::shared_ptr<conv::FilterBank> bank,
+                        conv::FilterBank::Create(HostPlan().problem));
+  const size_t steps = shared_.steps(), convolutions = config().convolutions();
+  std::vector<float> lines(steps * kLanes);
+  for (const HyenaDeviceShared::Rank& rank : shared_.ranks) {
+    const Share& share = rank.weights->share();
+    const size_t own = GroupsFor(share.channels);
+    for (size_t layer = 0; layer < config().layers; ++layer) {
+      Array<float> evaluated;
+      const float* taps = nullptr;
+      size_t stride = steps * kLanes;
+      if (rank.taps != nullptr) {
+        stride = shared_.num_taps * kLanes;
+        taps = rank.taps->data() + layer * convolutions * own * stride;
+      } else {
+        auto made =
+            MakeDeviceTaps(rank.weights->shared_device(), rank.weights->host(),
+                           {.lags = steps,
+                            .first_channel = share.first_channel,
+                            .channels = share.channels,
+                            .first_layer = layer,
+                            .layers = 1},
+                           pool_, nullptr);
+        if (made.status().code() == StatusCode::kResourceExhausted) {
+          LCSM_ASSIGN_OR_RETURN(
+              bank, MakeHyenaFilters(rank.weights->host(), steps, pool_, {}));
+          return std::shared_ptr<const conv::FilterBank>(std::move(bank));
+        }
+        LCSM_ASSIGN_OR_RETURN(evaluated, std::move(made));
+        taps = evaluated.data();
+      }
+      for (size_t f = 0; f < convolutions * own; ++f) {
+        LCSM_RETURN_IF_ERROR(rank.weights->device().Download(
+            lines.data(), taps + f * stride, lines.size() * sizeof(float)));
+        bank->SetGroupTaps(layer * convolutions + f / own,
+                           share.first_channel / kLanes + f % own, 0, steps,
+                           lines.data());
+      }
     }
   }
-  *origin += known;
-  *pending = count;
-  for (const HyenaDeviceRanks::Rank& rank : ranks_.all()) {
-    LCSM_RETURN_IF_ERROR(rank.tiles->Reset(*origin, skip_mixers_));
-  }
-  return ScatterLines(lines.data(), stride, leader().tiles->length(),
-                      PendingInTiles(0));
+  return std::shared_ptr<const conv::FilterBank>(std::move(bank));
 }
 
 }  // namespace lcsm::cuda

@@ -111,6 +111,11 @@ class HyenaDeviceState : public ModelState {
                          size_t count) const;
   Status LoadConvolution(io::SectionReader& reader, size_t* origin,
                          size_t* pending);
+  Status LoadAccumulators(io::SectionReader& reader, size_t count, float* to,
+                          size_t to_stride) const;
+  Status LoadContributions(io::SectionReader& reader, float* to,
+                           size_t to_stride, size_t* pending);
+  StatusOr<std::shared_ptr<const conv::FilterBank>> BringFilters();
   // A file has the channels of all ranks side by side. Lines of histories,
   // `count` from each rank's `lines` with its stride, and from there.
   Status GatherLines(const DevicePending& from, size_t count, float* to,

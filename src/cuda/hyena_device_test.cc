@@ -344,6 +344,85 @@ TEST(EmulatedHyenaTest, ALostDeviceIsASentenceAndTheSessionFileIntact) {
   EXPECT_EQ(opened->record.prompt.size(), 100u);
 }
 
+// A file in which no inputs are kept wants no filters. One of the CPU's wants
+// those that lie on the device, or has them evaluated there, or by the CPU
+// where there is no room: the same ones.
+TEST(EmulatedHyenaTest, LoadingEvaluatesFiltersWhereItMust) {
+  const TestModel test(SmallConfig());
+  ThreadPool pool(2);
+  constexpr size_t kHorizon = 180, kKnown = 100, kStop = 120;
+  const auto tokens = RandomTokens(kHorizon, 12, 7);
+  const std::vector<int32_t> before(tokens.begin(), tokens.begin() + kStop);
+  const std::vector<int32_t> after(tokens.begin() + kStop, tokens.end());
+  const auto place = [&](const std::vector<std::shared_ptr<Device>>& devices) {
+    return MakeDeviceModel(test.model, devices).value();
+  };
+  struct Case {
+    bool from_cpu;
+    size_t steps;
+    bool evaluates;
+  };
+  for (const Case& now : {Case{true, kHorizon, true}, Case{true, 80, false},
+                          Case{false, 80, false}}) {
+    for (const conv::PlanOptions& plan : Plans()) {
+      for (const size_t ranks : {1, 2}) {
+        SCOPED_TRACE(fmt::format("{}, {} steps, {} ranks, from {}",
+                                 Name(plan.method), now.steps, ranks,
+                                 now.from_cpu ? "the CPU" : "a device"));
+        const io::ScratchFolder folder;
+        const auto file = folder.path() / "session";
+        {
+          const auto from =
+              now.from_cpu ? test.model : place(MakeEmulatedRanks(1));
+          const auto prepared =
+              from->Prepare(
+                      {.horizon = kHorizon, .steps = now.steps, .plan = plan},
+                      pool, nullptr)
+                  .value();
+          const auto state = prepared->NewState(pool).value();
+          const size_t known = now.steps == kHorizon ? 0 : kKnown;
+          ASSERT_TRUE(state->Prefill({tokens.data(), known}, {}).ok());
+          RunTokens(*state, 16, {before.begin() + known, before.end()}, 0);
+          const Status saved = SaveSession(
+              file, MakeSessionRecord(*from, *prepared, before), *state);
+          ASSERT_TRUE(saved.ok()) << saved.message();
+        }
+        std::vector<std::vector<float>> logits;
+        for (const bool roomy : {true, false}) {
+          // No more memory than is soon filled up.
+          const auto devices =
+              MakeEmulatedRanks(ranks, {.memory_bytes = size_t{1} << 24});
+          auto opened = OpenSession(file);
+          ASSERT_TRUE(opened.ok()) << opened.status().message();
+          const auto state =
+              place(devices)
+                  ->Prepare(opened->ToPrepareOptions({}).value(), pool, nullptr)
+                  .value()
+                  ->NewState(pool)
+                  .value();
+          std::vector<Array<float>> rest;
+          for (const auto& device : devices) {
+            if (roomy) break;
+            const size_t all = device->FreeBytes().value() / sizeof(float);
+            rest.push_back(device->NewArray<float>(all, "the rest").value());
+          }
+          Device& device = *devices.front();
+          const size_t free = device.FreeBytes().value();
+          ForgetEmulatedPeak(device);
+          const Status status = opened->Load(*state);
+          ASSERT_TRUE(status.ok()) << status.message();
+          EXPECT_EQ(
+              EmulatedPeakBytes(device) + free > device.info().memory_bytes,
+              now.evaluates && roomy);
+          EXPECT_EQ(device.FreeBytes().value(), free);
+          logits.push_back(RunTokens(*state, 16, after, 0));
+        }
+        EXPECT_EQ(logits[0], logits[1]);
+      }
+    }
+  }
+}
+
 TEST(EmulatedHyenaTest, TooLittleMemoryIsToldBeforehand) {
   const TestModel test(SmallConfig());
   ThreadPool pool(1);

@@ -328,7 +328,11 @@ TEST(MeasuredPlansTest, PreparingMeasuresWhereItMayAndMatters) {
   const auto launches = [&](const conv::PlanOptions& plan, bool measure) {
     return LaunchesOf(*device, [&] {
       const auto prepared = model->Prepare(
-          {.horizon = 70, .plan = plan, .measure = measure}, pool, nullptr);
+          {.horizon = 70,
+           .plan = plan,
+           .device_costs = measure ? DeviceCostSource::kMeasured
+                                   : DeviceCostSource::kEstimates},
+          pool, nullptr);
       ASSERT_TRUE(prepared.ok()) << prepared.status().message();
     });
   };
@@ -362,7 +366,9 @@ TEST(MeasuredPlansTest, PreparingMeasuresWhereItMayAndMatters) {
   const auto want = ReferenceLogits(test.config, test.tensors, tokens);
   for (const Method method : {Method::kPlanned, Method::kPaper}) {
     const PrepareOptions options = {
-        .horizon = 70, .plan = {.method = method}, .measure = true};
+        .horizon = 70,
+        .plan = {.method = method},
+        .device_costs = DeviceCostSource::kMeasured};
     const auto prepared = model->Prepare(options, pool, nullptr).value();
     EXPECT_EQ(prepared->plan().method, method);
     ExpectNear(RunTokens(*prepared->NewState(pool).value(), 16, tokens, 0),

@@ -77,10 +77,23 @@ size_t SpectrumSize(const Problem& problem, const Level& level) {
   return level.tau == Tau::kFftLibrary ? kLanes * (level.block + 1) : 0;
 }
 
+Status CheckTaus(const DeviceInfo& info, const conv::Plan& plan) {
+  for (const Level& level : plan.levels) {
+    if (level.tau != Tau::kFftPast) continue;
+    return Unsupported(fmt::format(
+        "{} computes tiles by direct, direct-blocked, fft-library and "
+        "fft-fused, not by one transform over the whole past (--method "
+        "futurefill), which only the CPU does",
+        info.label));
+  }
+  return OkStatus();
+}
+
 }  // namespace
 
 StatusOr<conv::MemoryEstimate> PreparedTiles::BytesFor(Device& device,
                                                        const conv::Plan& plan) {
+  LCSM_RETURN_IF_ERROR(CheckTaus(device.info(), plan));
   const Problem& problem = plan.problem;
   const DeviceInfo& info = device.info();
   const size_t filters = NumFilters(problem);
@@ -155,15 +168,7 @@ size_t PreparedTiles::spectra_bytes() const {
 
 StatusOr<std::shared_ptr<const PreparedTiles>> PreparedTiles::Create(
     std::shared_ptr<Device> device, conv::Plan plan, Array<float> taps) {
-  for (const Level& level : plan.levels) {
-    if (level.tau == Tau::kFftPast) {
-      return Unsupported(fmt::format(
-          "{} computes tiles by direct, direct-blocked, fft-library and "
-          "fft-fused, not by one transform over the whole past (--method "
-          "futurefill), which only the CPU does",
-          device->info().label));
-    }
-  }
+  LCSM_RETURN_IF_ERROR(CheckTaus(device->info(), plan));
   std::shared_ptr<PreparedTiles> prepared(new PreparedTiles);
   prepared->device_ = std::move(device);
   prepared->plan_ = std::move(plan);

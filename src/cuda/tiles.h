@@ -57,8 +57,8 @@ class PreparedTiles {
   // Bytes of device memory that Create and one Tiles take, each counted, but
   // for what driver and libraries take for themselves. `making` is on top of
   // taps and spectra (roots among them) while Create runs. Libraries are asked
-  // for their scratch memory if the plan has tiles of theirs. Error: a
-  // library's.
+  // for their scratch memory if the plan has tiles of theirs. Errors: a
+  // library's; a way to compute tiles as above.
   static StatusOr<conv::MemoryEstimate> BytesFor(Device& device,
                                                  const conv::Plan& plan);
 

@@ -23,6 +23,7 @@
 #include "base/thread_pool.h"
 #include "conv/online_convolution.h"
 #include "conv/plan.h"
+#include "conv/tile_costs.h"
 #include "io/section_file.h"
 #include "lcsm/status.h"
 #include "runtime/sampler.h"
@@ -54,6 +55,14 @@ struct ModelInfo {
   std::vector<std::pair<std::string, std::string>> details;
 };
 
+// What plans on a device go by where it matters to them what tiles cost there.
+// (On the CPU PrepareOptions::plan has that.)
+enum class DeviceCostSource {
+  kEstimates,  // Plans are a function of the problem and the device.
+  kKept,       // What was measured once, and estimates where that lacks.
+  kMeasured,   // The same; what lacks is measured first, for some seconds.
+};
+
 struct PrepareOptions {
   size_t horizon = 0;  // Positions wanted; at most ModelInfo::max_length.
   // How many positions, the last ones, may be taken in by steps: a state then
@@ -74,15 +83,23 @@ struct PrepareOptions {
   // What both have alike is shared, and filters are evaluated for the new lags
   // alone. That one is not changed, and its states go on as they are.
   const PreparedModel* shorter = nullptr;
-  // On a device: whether it may be measured, for some seconds, what tiles cost
-  // there, where that matters to the plan and was not measured before. Else
-  // plans go by what was, or an estimate. (On the CPU `plan` has what was.)
-  bool measure = false;
+  DeviceCostSource device_costs = DeviceCostSource::kKept;
   // For models with several executors of long convolutions: if not empty, what
   // `plan.levels` is, for each of them, in the order of PreparedModel::plans.
   std::vector<std::vector<conv::Level>> levels = {};
 
   static constexpr size_t kAll = static_cast<size_t>(-1);
+};
+
+// What tiles cost on a device, as plans there go by it.
+struct DeviceTileCosts {
+  // Whose: where several devices share a model, of the one with the most
+  // channels, by which all plan.
+  conv::Problem problem;
+  // Of every tile: as measured, else an estimate as wrong as it was nearby.
+  conv::TileCosts all;
+  conv::TileCosts measured;  // What was.
+  std::string file;  // Where that is kept; empty: nowhere, or there is none.
 };
 
 // Bytes, foretold without allocating; what `inspect --length` prints.
@@ -98,10 +115,6 @@ struct ModelMemory {
   // Of known tokens taken in layer by layer (PrepareOptions::steps): filters'
   // spectra kept for them, and what one call for all of them needs.
   size_t prefill = 0;
-  // Nanoseconds a position of all long convolutions, as tiles measured on a
-  // device foretell them; 0: not known here.
-  double mixers_ns = 0;
-
   // The rest is for models on a device, whose memory is then what all of the
   // above is about. Its name; empty on the CPU.
   std::string device;
@@ -111,6 +124,8 @@ struct ModelMemory {
   size_t preparing = 0;
   size_t host = 0;        // In the host's memory while preparing.
   std::string uncounted;  // What nobody can foretell, for people.
+  // Null where nothing is computed by steps.
+  std::shared_ptr<const DeviceTileCosts> tile_costs;
   // Where several devices share a model: of each, in their order. What stands
   // above is then of the one with the least to spare.
   std::vector<ModelMemory> ranks;

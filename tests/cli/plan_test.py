@@ -74,6 +74,34 @@ class Plan(CliTest):
             with self.subTest(args=args):
                 self.fails(2, *args)
 
+    def test_devices(self):
+        model = ("plan", "--model", "kjv-bytes", "--length", 300)
+        bare = ("plan", "--channels", 16, "--length", 300)
+        # No CUDA in this build, no driver, or fewer than a hundred GPUs: the other commands' sentence, before anything is done.
+        other = self.fails(1, "inspect", *model[1:], "--device", "cuda:99", says="CUDA")
+        for args in (model, bare, (*model, "--tune"), (*bare, "--tune"), (*model, "--measure"), (*bare, "--save", "p.txt", "--svg", "p.svg"),
+                     (*model, "--memory-limit", "1G"), (*model, "--costs", "estimated", "--json")):
+            with self.subTest(args=args):
+                self.assertEqual(self.fails(1, *args, "--device", "cuda:99"), other)
+        self.assertFalse(os.path.exists(self.path("p.txt")) or os.path.exists(self.path("p.svg")))
+        for args, part in (((*bare, "--device", "cuda:0,1"), "give --model or one GPU"),
+                           ((*model, "--device", "cuda", "--threads", 2), "--threads is about plans for the CPU"),
+                           ((*bare, "--device", "cuda", "--threads", 2), "--threads is about plans for the CPU"),
+                           ((*model, "--device", "cuda", "--tune", "--costs", "estimated"), "--costs estimated says"),
+                           ((*model, "--device", "cuda", "--save", "p.txt", "--method", "lazy"), "has no levels"),
+                           ((*model, "--device", "gpu"), "expected cpu, cuda, cuda:N, cuda:N,M,.. or auto"),
+                           ((*model, "--device", "cuda:1,1"), "names cuda:1 twice"),
+                           ((*bare, "--weights", "bf16"), "--weights is about a model's matrices"),
+                           ((*model, "--mixers", 2, "--device", "cuda"), "go with --channels")):
+            with self.subTest(args=args):
+                self.assertIn(part, self.fails(2, *args))
+        for args in (model, bare):
+            self.assertEqual(self.ok(*args, "--device", "cpu", env=self.cache).stdout, self.ok(*args, env=self.cache).stdout)
+            self.assertIn(b"planned: ", self.ok(*args, "--device", "auto", env=self.cache).stdout)
+        # What a model's rounded matrices leave of a limit goes to its plan.
+        self.fails(1, *model, "--memory-limit", "8M", says="the memory limit leaves")
+        self.ok(*model, "--memory-limit", "8M", "--weights", "int8", env=self.cache)
+
     def test_a_length_of_one_and_horizons_beyond_31_bits(self):
         self.ok("plan", "--channels", 1, "--length", 1)
         report = json.loads(self.ok("plan", "--channels", 64, "--length", 1 << 33, "--taps", 1 << 22, "--json").stdout)

@@ -75,7 +75,7 @@ _lcsm() {
         *) COMPREPLY=($(compgen -f -- "$cur")) ;;
       esac ;;
     inspect) COMPREPLY=($(compgen -W "--model --weights --device --length --json --help $execution" -- "$cur")) ;;
-    plan) COMPREPLY=($(compgen -W "--model --channels --length --mixers --batch --taps --tune --measure
+    plan) COMPREPLY=($(compgen -W "--model --weights --device --channels --length --mixers --batch --taps --tune --measure
       --save --svg --json --quiet --help $execution" -- "$cur")) ;;
     classify)
       case $cur in
