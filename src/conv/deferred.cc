@@ -224,7 +224,7 @@ Status DeferredWork::Save(io::SectionWriter& writer) noexcept {
   for (const OneLevel& one : levels_) {
     const uint64_t numbers[] = {one.begun, one.tile.terms != 0};
     LCSM_RETURN_IF_ERROR(
-        writer.PutArray("deferred tiles", std::span<const uint64_t>(numbers)));
+        writer.PutArray(kSection, std::span<const uint64_t>(numbers)));
   }
   return OkStatus();
 }
@@ -234,7 +234,7 @@ Status DeferredWork::Load(io::SectionReader& reader) noexcept {
     OneLevel& one = levels_[l];
     uint64_t numbers[2] = {};
     LCSM_RETURN_IF_ERROR(
-        reader.GetArray("deferred tiles", std::span<uint64_t>(numbers)));
+        reader.GetArray(kSection, std::span<uint64_t>(numbers)));
     if (numbers[0] > problem_.length || numbers[0] % one.level.block != 0) {
       return InvalidInput(reader.name() +
                           ": a deferred level stands where it cannot, expected "

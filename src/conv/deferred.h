@@ -80,6 +80,9 @@ class DeferredWork {
   // work of the same levels, for more rows. Their outputs, in the levels' kept
   // memory, are the caller's to bring over.
   void SpreadFrom(const DeferredWork& one) noexcept;
+  // The name of a level's section in a session's file. (Another one, "deferred
+  // level", was that of builds whose outputs joined a base block at a time.)
+  static constexpr char kSection[] = "deferred tiles";
   // Saves and restores where the work stands; the outputs so far are in the
   // levels' kept memory. Save runs all open tiles to their end first, which
   // changes no bit of any output. Errors: the file's.

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "conv/deferred.h"
 #include "conv/layout.h"
 #include "conv/online_convolution.h"
 #include "cuda/hyena_device_filters.h"
@@ -206,8 +207,8 @@ Status HyenaDeviceState::SaveConvolution(io::SectionWriter& writer,
       "convolution position", std::span<const uint64_t>(&position, 1)));
   for (size_t k = 0; k < sections.deferred_levels; ++k) {
     const uint64_t nothing[2] = {};
-    LCSM_RETURN_IF_ERROR(
-        writer.PutArray("deferred tiles", std::span<const uint64_t>(nothing)));
+    LCSM_RETURN_IF_ERROR(writer.PutArray(conv::DeferredWork::kSection,
+                                         std::span<const uint64_t>(nothing)));
   }
   const auto put = [&writer](const char* name, const FloatBuffer& buffer) {
     return writer.PutArray(
@@ -310,8 +311,8 @@ Status HyenaDeviceState::LoadAccumulators(io::SectionReader& reader,
   LCSM_RETURN_IF_ERROR(
       reader.GetArray("convolution position", std::span<uint64_t>(numbers, 1)));
   for (size_t k = 0; k < sections.deferred_levels; ++k) {
-    LCSM_RETURN_IF_ERROR(
-        reader.GetArray("deferred level", std::span<uint64_t>(numbers)));
+    LCSM_RETURN_IF_ERROR(reader.GetArray(conv::DeferredWork::kSection,
+                                         std::span<uint64_t>(numbers)));
     if (numbers[0] != 0) {
       return InvalidInput(fmt::format(
           "{}: a deferred level stands at {} where no inputs are known, "
