@@ -11,6 +11,7 @@
 #include "cuda/hyena_device_prefill.h"
 #include "cuda/hyena_device_state.h"
 #include "cuda/measure.h"
+#include "models/hyena_filter.h"
 
 namespace lcsm::cuda {
 namespace {
@@ -352,6 +353,10 @@ StatusOr<std::shared_ptr<const PreparedModel>> HyenaDeviceModel::Prepare(
           rank.tiles,
           PreparedTiles::Create(device, std::move(own), std::move(taps)));
     }
+  }
+  // Each rank has read all positions, and nobody reads them again.
+  for (size_t layer = 0; layer < config().layers; ++layer) {
+    DropHyenaPositions(*host_->weights(), layer, shared.horizon);
   }
   // Filters made of a file that was cut short meanwhile are made of zeros.
   LCSM_RETURN_IF_ERROR(CheckWeights());
