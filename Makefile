@@ -26,7 +26,7 @@ help:
 	@echo "make build     the lcsm command alone: $(LCSM)"
 	@echo "make install   to PREFIX ($(PREFIX)); DESTDIR is honoured"
 	@echo "make asan      unit and end-to-end tests under the address and undefined-behaviour sanitizers"
-	@echo "make tsan      base, conv and runtime tests under the thread sanitizer"
+	@echo "make tsan      everything threaded under the thread sanitizer"
 	@echo "make fuzz      each fuzzer for FUZZ_SECONDS (20)"
 	@echo "make fftw      a build with FFTW (GPL) as the library FFT, with its rival benchmark"
 	@echo "make neon      unit tests built for 64-bit Arm, run under qemu"

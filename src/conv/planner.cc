@@ -4,7 +4,10 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
+#include <limits>
 #include <map>
+#include <utility>
 
 #include "base/byte_text.h"
 #include "conv/filter_bank.h"
@@ -29,15 +32,21 @@ constexpr size_t kMostDirect = 256;
 // remove (8 x 256 on AVX-512, slowest steps of a period against the
 // median: 1.37 at 64, 1.23 at 32, for the same work in all).
 constexpr size_t kDistantBase = 32;
-// A front longer than this is thinned: without a memory limit no use was seen
-// for more.
+// A front longer than this is thinned: the cheapest half of so many ways stays,
+// and the smallest. Without a memory limit no use was seen for more.
 constexpr size_t kFront = 24;
-// Under a limit, the steps of bytes in which a front keeps its cheapest way: a
-// plan misses the best one by a step a level at most, and small levels, whose
-// bytes all fall into one step, by nothing. (Keeping the 12 cheapest and the 12
-// smallest instead left a million positions of 8 x 256 under 20 GiB with small
-// levels remade for want of the ways between: 1.4 times as slow.)
+// Under a limit, the cheapest way stays as well in each of so many steps of
+// what the limit leaves beside the smallest plan: a plan misses the best one by
+// a step a level at most. (Without, a million positions of 8 x 256 under 20 GiB
+// had small levels remade for want of the ways between: 1.4 times as slow.
+// Steps of the whole limit, which histories take where a batch is large, and
+// nothing else but the smallest, were 1.08 times as slow just above the least
+// limit. Nor are steps alone enough, since no sum over levels tells what is
+// taken by kept taps and scratch memory: where the room is small, that is more
+// than a step.)
 constexpr size_t kSteps = 128;
+
+constexpr double kNone = std::numeric_limits<double>::infinity();
 
 struct Way {
   std::vector<Level> levels;
@@ -70,20 +79,49 @@ class Planner {
       return Small();
     }
     std::vector<Way> complete;
-    Search(complete);
+    if (options_.memory_limit == 0) {
+      Search(complete);
+      return Choose(complete);
+    }
+    SearchWithin(complete);
     // How many taps are kept is up to the largest level that reads them, which
     // a sum over levels cannot say: so a search for each number, in which what
-    // reads more evaluates them.
+    // reads more evaluates them or keeps its spectra.
     const size_t all = std::min(problem_.taps, problem_.length);
-    if (options_.memory_limit != 0 && problem_.evaluation.lag_ns > 0) {
+    if (options_.bytes == nullptr) {
       for (most_taps_ = kFewestTaps; most_taps_ < all; most_taps_ *= 2) {
-        Search(complete);
+        SearchWithin(complete);
       }
     }
     return Choose(complete);
   }
 
  private:
+  // How a search thins its fronts.
+  enum class Keep { kCheapAndSmall, kSmallest, kInSteps };
+
+  // Under a limit: the smallest plans first, which say what is left to choose.
+  void SearchWithin(std::vector<Way>& complete) {
+    std::vector<Way> smallest;
+    keep_ = Keep::kSmallest;
+    Search(smallest);
+    // Of all, of what ways count, and of what they do not.
+    double least = kNone, least_counted = kNone, least_beside = kNone;
+    for (const Way& way : smallest) {
+      if (!Allowed(way)) continue;
+      const auto bytes = static_cast<double>(Bytes(way));
+      least = std::min(least, bytes);
+      least_counted = std::min(least_counted, way.bytes);
+      least_beside = std::min(least_beside, bytes - way.bytes);
+    }
+    const auto limit = static_cast<double>(options_.memory_limit);
+    room_ = limit - least;
+    most_room_ = limit - least_counted - least_beside;
+    keep_ = Keep::kInSteps;
+    if (most_room_ >= 0) Search(complete);
+    std::move(smallest.begin(), smallest.end(), std::back_inserter(complete));
+  }
+
   void Search(std::vector<Way>& complete) const {
     std::map<size_t, std::vector<Way>> fronts;
     // Blocks of 1 and 2 ride with the red cells, see OnlineConvolution.
@@ -178,10 +216,13 @@ class Planner {
       if (SlicesOf(problem_, fused).count == 1 && options_.memory_limit != 0 &&
           options_.bytes == nullptr) {
         Level remade = fused;
-        remade.spectra = TapsOfTile(problem_, fused) <= most_taps_
-                             ? Spectra::kRemade
-                             : Spectra::kEvaluated;
-        add(remade);
+        if (TapsOfTile(problem_, fused) <= most_taps_) {
+          remade.spectra = Spectra::kRemade;
+          add(remade);
+        } else if (problem_.evaluation.lag_ns > 0) {
+          remade.spectra = Spectra::kEvaluated;
+          add(remade);
+        }
       }
     }
   }
@@ -236,24 +277,33 @@ class Planner {
       }
     }
     front = std::move(kept);
-    if (options_.memory_limit == 0) {
-      if (front.size() > kFront) {  // The cheapest and the smallest stay.
-        front.erase(front.begin() + kFront / 2,
-                    front.end() - static_cast<ptrdiff_t>(kFront / 2));
-      }
-      return;
+    if (keep_ == Keep::kSmallest) {
+      front.erase(front.begin(), front.end() - 1);
+    } else if (front.size() > kFront) {
+      ThinMiddle(front);
     }
-    // Bytes fall along the front. The smallest way stays, whatever it takes:
-    // where nothing fits, its number is what people are told.
-    const double limit = static_cast<double>(options_.memory_limit);
-    double step = 2;  // In units of the limit, above all that counts.
-    std::erase_if(front, [&, smallest = front.back().bytes](const Way& way) {
-      const double part = std::floor(way.bytes / limit * kSteps) / kSteps;
-      const bool stays =
-          way.bytes == smallest || (way.bytes <= limit && part < step);
-      if (way.bytes <= limit) step = std::min(step, part);
-      return !stays;
-    });
+  }
+
+  // Bytes fall along the front. What a way takes above its smallest is what it
+  // takes of the room, since the levels to come take as much behind either.
+  // Plans that have less beside what is counted than the smallest one (shorter
+  // histories, no taps to evaluate) have more room: coarser steps for them.
+  void ThinMiddle(std::vector<Way>& front) const {
+    const double smallest = front.back().bytes;
+    double last = kNone;  // The step of the last one that stays.
+    const auto stays = [&](const Way& way) {
+      const double above = way.bytes - smallest;
+      if (keep_ != Keep::kInSteps || above > most_room_) return false;
+      const double step =
+          std::floor(above <= room_ ? above / room_ * kSteps
+                                    : kSteps + above / most_room_ * kSteps);
+      return step < std::exchange(last, std::min(last, step));
+    };
+    const auto half = static_cast<ptrdiff_t>(kFront / 2);
+    const auto end = front.end() - half;
+    front.erase(std::remove_if(front.begin() + half, end,
+                               [&](const Way& way) { return !stays(way); }),
+                end);
   }
 
   StatusOr<std::vector<Level>> Choose(std::vector<Way>& complete) const {
@@ -261,14 +311,8 @@ class Planner {
                      [](const Way& a, const Way& b) { return a.ns < b.ns; });
     size_t smallest = SIZE_MAX;
     for (const Way& way : complete) {
-      if (options_.latency == Latency::kFlat && !IsFlat(way.levels)) continue;
-      Plan plan;
-      plan.problem = problem_;
-      plan.method = Method::kPlanned;
-      plan.levels = way.levels;
-      const size_t bytes = options_.bytes != nullptr
-                               ? options_.bytes(plan)
-                               : plan.Memory(options_.threads).Total();
+      if (!Allowed(way)) continue;
+      const size_t bytes = Bytes(way);
       if (options_.memory_limit == 0 || bytes <= options_.memory_limit) {
         return way.levels;
       }
@@ -277,10 +321,21 @@ class Planner {
     return MemoryError(smallest);
   }
 
+  // All of a complete way's.
+  size_t Bytes(const Way& way) const {
+    Plan plan;
+    plan.problem = problem_;
+    plan.method = Method::kPlanned;
+    plan.levels = way.levels;
+    return options_.bytes != nullptr ? options_.bytes(plan)
+                                     : plan.Memory(options_.threads).Total();
+  }
+
   // Nothing larger than the base of distant levels falls due at once.
-  static bool IsFlat(const std::vector<Level>& levels) {
-    return levels.back().serves != Serves::kSiblings ||
-           levels.back().block <= kDistantBase;
+  bool Allowed(const Way& way) const {
+    return options_.latency != Latency::kFlat ||
+           way.levels.back().serves != Serves::kSiblings ||
+           way.levels.back().block <= kDistantBase;
   }
 
   Status MemoryError(size_t smallest) const {
@@ -296,6 +351,10 @@ class Planner {
   const TileCosts& costs_;
   // That remade levels may keep.
   size_t most_taps_ = SIZE_MAX;
+  Keep keep_ = Keep::kCheapAndSmall;
+  // What the limit leaves beside the smallest plan, and beside one that took
+  // the least in every respect.
+  double room_ = 0, most_room_ = 0;
 };
 
 }  // namespace

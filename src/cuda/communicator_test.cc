@@ -2,7 +2,9 @@
 // other for ever.
 #include <cmath>
 #include <random>
+#include <thread>
 
+#include "cuda/lost_rank.h"
 #include "cuda/replayed.h"
 #include "cuda/split.h"
 #include "cuda/test_devices.h"
@@ -15,6 +17,7 @@ struct Ranks {
   explicit Ranks(size_t count, const EmulatedOptions& options = {})
       : devices(MakeEmulatedRanks(count, options)) {
     communicator = devices.front()->NewCommunicator(devices).value();
+    order = communicator->Order();
     for (const auto& device : devices) {
       owned.push_back(device->NewQueue(false).value());
       queues.push_back(owned.back().get());
@@ -35,6 +38,7 @@ struct Ranks {
   static constexpr size_t kFloats = 40;
   std::vector<std::shared_ptr<Device>> devices;
   std::shared_ptr<Communicator> communicator;
+  std::unique_lock<SumOrder> order;  // Held, as by who enqueues sums.
   std::vector<std::unique_ptr<Queue>> owned;
   std::vector<Queue*> queues;
   std::vector<Array<float>> memory;
@@ -118,6 +122,7 @@ TEST(CommunicatorTest, NoRankIsLeftWithAGraphOfItsOwn) {
     std::vector<std::shared_ptr<Device>> devices = {ranks.devices[0], other};
     if (first) std::swap(devices[0], devices[1]);
     const auto communicator = devices[0]->NewCommunicator(devices).value();
+    const auto order = communicator->Order();
     std::vector<std::unique_ptr<Queue>> owned;
     std::vector<Array<float>> memory;
     std::vector<Queue*> queues;
@@ -153,7 +158,9 @@ TEST(CommunicatorTest, ARankThatIsLostIsTheErrorOfAll) {
   devices[1] =
       MakeEmulatedDevice({.launches_until_lost = 1, .label = "emulated:1"});
   Ranks ranks(2);
+  ranks.order.unlock();
   ranks.communicator = devices[0]->NewCommunicator(devices).value();
+  ranks.order = ranks.communicator->Order();
   ranks.owned.clear();
   for (size_t r = 0; r < 2; ++r) {
     ranks.owned.push_back(devices[r]->NewQueue(false).value());
@@ -167,6 +174,20 @@ TEST(CommunicatorTest, ARankThatIsLostIsTheErrorOfAll) {
   const Status status = ranks.queues[0]->Wait();
   EXPECT_EQ(status.message(), "emulated:1 was lost: what was on it is gone");
   EXPECT_EQ(devices[1]->status().message(), status.message());
+}
+
+// Who is to blame where a library says that a sum failed: errors that it met on
+// ranks that are there may come of the one that is not.
+TEST(CommunicatorTest, TheRankThatDoesNotAnswerIsToBlame) {
+  const auto say = [](std::vector<const char*> errors) {
+    return [errors](size_t rank) {
+      return errors[rank][0] == 0 ? OkStatus() : InternalError(errors[rank]);
+    };
+  };
+  EXPECT_TRUE(WhyLost(3, say({"", "", ""}), say({"", "", ""})).ok());
+  EXPECT_EQ(WhyLost(3, say({"", "", "gone"}), say({"a", "b", "c"})).message(),
+            "gone");
+  EXPECT_EQ(WhyLost(3, say({"", "", ""}), say({"", "b", "c"})).message(), "b");
 }
 
 TEST(CommunicatorDeathTest, ASumThatARankDoesNotTakePartIn) {
@@ -185,6 +206,36 @@ TEST(CommunicatorDeathTest, ASumThatARankDoesNotTakePartIn) {
         (void)ranks.queues[2]->Wait();
       },
       "a rank does not take part");
+}
+
+// Two threads' states would sum in one order on a rank and in another on the
+// next.
+TEST(CommunicatorDeathTest, SumsWithoutHoldingTheirOrder) {
+  EXPECT_DEATH(
+      {
+        Ranks ranks(2);
+        ranks.order.unlock();
+        ranks.Sum();
+      },
+      "a sum without holding their order");
+  // Another thread's lock is not this one's.
+  EXPECT_DEATH(
+      {
+        Ranks ranks(2);
+        std::thread([&] { ranks.Sum(); }).join();
+      },
+      "a sum without holding their order");
+  EXPECT_DEATH(
+      {
+        Ranks ranks(2, {.captures_sums = true});
+        ranks.Sum();
+        const auto sum = Replayed::Create(ranks.queues, [&] { ranks.Sum(); });
+        sum->Run();
+        for (Queue* const queue : ranks.queues) (void)queue->Wait();
+        ranks.order.unlock();
+        sum->Run();
+      },
+      "sums replayed without holding their order");
 }
 
 TEST(CommunicatorDeathTest, SumsOfSomeRanks) {
@@ -271,6 +322,7 @@ TEST(CommunicatorTest, ProductsCutByColumnsDifferByTheRoundingOfSums) {
     const Split split = MakeSplit({1, kIn, kIn, 1}, count).value();
     std::vector<std::shared_ptr<Device>> devices = MakeEmulatedRanks(count);
     const auto communicator = devices[0]->NewCommunicator(devices).value();
+    const auto order = communicator->Order();
     std::vector<std::unique_ptr<Queue>> owned;
     std::vector<Queue*> queues;
     std::vector<Array<float>> kept;

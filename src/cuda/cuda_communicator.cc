@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "cuda/cuda_device.h"
+#include "cuda/lost_rank.h"
 
 namespace lcsm::cuda {
 
@@ -29,16 +30,15 @@ class CudaCommunicator final
   Status Make() {
     LCSM_ASSIGN_OR_RETURN(functions_, LoadNccl());
     std::vector<int> indices;
-    std::string labels;
     for (const auto& device : devices_) {
       indices.push_back(device->index());
-      labels += (labels.empty() ? "" : ", ") + device->info().label;
+      labels_ += (labels_.empty() ? "" : ", ") + device->info().label;
     }
     std::vector<ncclComm_t> made(devices_.size());
     const ncclResult_t result = functions_->init_all(
         made.data(), static_cast<int>(made.size()), indices.data());
     if (result != ncclSuccess) {
-      return Unsupported(fmt::format("NCCL could not connect {}: {}", labels,
+      return Unsupported(fmt::format("NCCL could not connect {}: {}", labels_,
                                      functions_->error_string(result)));
     }
     communicators_ = std::move(made);
@@ -53,44 +53,53 @@ class CudaCommunicator final
     // Empty: a rank is lost, and the devices say so.
     if (communicators_.empty()) return;
     ncclResult_t result = functions_->group_start();
+    const std::string* where = &labels_;
     for (size_t r = 0; r < queues.size() && result == ncclSuccess; ++r) {
       auto& queue = static_cast<CudaQueue&>(*queues[r]);
       queue.Join(shared_from_this());
       result =
           functions_->all_reduce(values[r], values[r], count, ncclFloat,
                                  ncclSum, communicators_[r], queue.stream());
+      if (result != ncclSuccess) where = &devices_[r]->info().label;
     }
     const ncclResult_t ended = functions_->group_end();
     if (result == ncclSuccess) result = ended;
-    if (result != ncclSuccess) Lose(Failure(devices_.front(), result));
+    if (result == ncclSuccess) return;
+    const Status why = Why();
+    Lose(why.ok() ? Failure(*where, result) : why);
   }
 
   bool AreThere() noexcept override {
     const std::lock_guard<std::mutex> lock(mutex_);
     if (communicators_.empty()) return false;
-    for (size_t r = 0; r < devices_.size(); ++r) {
-      if (!devices_[r]->Answers()) {
-        Lose(devices_[r]->status());
-        return false;
-      }
-      ncclResult_t met = ncclSuccess;
-      const ncclResult_t asked =
-          functions_->get_async_error(communicators_[r], &met);
-      if (asked != ncclSuccess) met = asked;
-      if (met != ncclSuccess && met != ncclInProgress) {
-        Lose(Failure(devices_[r], met));
-        return false;
-      }
-    }
-    return true;
+    const Status why = Why();
+    if (why.ok()) return true;
+    Lose(why);
+    return false;
   }
 
  private:
-  Status Failure(const std::shared_ptr<CudaDevice>& device,
-                 ncclResult_t result) const {
+  Status Failure(const std::string& where, ncclResult_t result) const {
     return InternalError(
-        fmt::format("NCCL on {} failed: {}; what was on it is lost",
-                    device->info().label, functions_->error_string(result)));
+        fmt::format("NCCL on {} failed: {}; what was there is lost", where,
+                    functions_->error_string(result)));
+  }
+  // Of a rank that is lost.
+  Status Why() const {
+    return WhyLost(
+        devices_.size(),
+        [this](size_t r) {
+          return devices_[r]->Answers() ? OkStatus() : devices_[r]->status();
+        },
+        [this](size_t r) {
+          ncclResult_t met = ncclSuccess;
+          const ncclResult_t asked =
+              functions_->get_async_error(communicators_[r], &met);
+          if (asked != ncclSuccess) met = asked;
+          return met == ncclSuccess || met == ncclInProgress
+                     ? OkStatus()
+                     : Failure(devices_[r]->info().label, met);
+        });
   }
   // Ends what waits for the rank that is lost. Not before the devices know, so
   // that nobody takes what is left for sums.
@@ -102,6 +111,7 @@ class CudaCommunicator final
 
   const std::vector<std::shared_ptr<CudaDevice>> devices_;
   const NcclFunctions* functions_ = nullptr;
+  std::string labels_;  // Of all devices.
   std::mutex mutex_;
   std::vector<ncclComm_t> communicators_;  // Of each rank; none: one is lost.
 };

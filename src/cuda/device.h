@@ -16,12 +16,14 @@
 // shared by threads.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <mutex>
 #include <span>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -151,6 +153,24 @@ class Queue {
                            size_t args_bytes) noexcept = 0;
 };
 
+// A mutex that knows whether the calling thread holds it.
+class SumOrder {
+ public:
+  void lock() {
+    mutex_.lock();
+    holder_ = std::this_thread::get_id();
+  }
+  void unlock() {
+    holder_ = std::thread::id();
+    mutex_.unlock();
+  }
+  bool HeldHere() const { return holder_ == std::this_thread::get_id(); }
+
+ private:
+  std::mutex mutex_;
+  std::atomic<std::thread::id> holder_{};
+};
+
 // Devices that add among each other: the ranks of a model that is split
 // (split.h). A process holds all of them or, with others like it, some.
 //
@@ -172,12 +192,16 @@ class Communicator {
   virtual void Sum(std::span<Queue* const> queues,
                    std::span<float* const> values, size_t count) noexcept = 0;
 
-  std::unique_lock<std::mutex> Order() {
-    return std::unique_lock<std::mutex>(order_);
+  std::unique_lock<SumOrder> Order() {
+    return std::unique_lock<SumOrder>(order_);
   }
 
+ protected:
+  // The emulator ends a program that sums without.
+  bool HasOrder() const { return order_.HeldHere(); }
+
  private:
-  std::mutex order_;
+  SumOrder order_;
 };
 
 // Real transforms of one length by a library, many at a time, each contiguous.

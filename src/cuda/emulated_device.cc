@@ -183,6 +183,8 @@ class EmulatedDevice final : public Device {
 class EmulatedGraph final : public Graph {
  public:
   std::vector<Operation> operations;
+  // Where there are sums among them: whether they may be enqueued now.
+  std::function<bool()> in_order;
 };
 
 class EmulatedQueue final : public Queue {
@@ -196,6 +198,11 @@ class EmulatedQueue final : public Queue {
     } else {
       pending_.push_back(std::move(operation));
     }
+  }
+  // One rank's part of a sum.
+  void DoSum(Operation operation, std::function<bool()> in_order) {
+    if (capturing_) captured_order_ = std::move(in_order);
+    Do(std::move(operation));
   }
   void CopyIn(void* to, const void* from, size_t bytes) noexcept override {
     Copy(to, from, bytes);
@@ -252,6 +259,7 @@ class EmulatedQueue final : public Queue {
   StatusOr<std::unique_ptr<Graph>> EndCapture() override {
     auto graph = std::make_unique<EmulatedGraph>();
     graph->operations = std::exchange(captured_, {});
+    graph->in_order = std::exchange(captured_order_, nullptr);
     capturing_ = false;
     device_->CountCapture(-1);
     if (!device_->captures()) {
@@ -260,9 +268,12 @@ class EmulatedQueue final : public Queue {
     return std::unique_ptr<Graph>(std::move(graph));
   }
   void Replay(const Graph& graph) noexcept override {
-    const auto& operations =
-        static_cast<const EmulatedGraph&>(graph).operations;
-    pending_.insert(pending_.end(), operations.begin(), operations.end());
+    const auto& from = static_cast<const EmulatedGraph&>(graph);
+    if (from.in_order != nullptr && !from.in_order()) {
+      Die("sums replayed without holding their order");
+    }
+    pending_.insert(pending_.end(), from.operations.begin(),
+                    from.operations.end());
   }
   Status Wait() noexcept override {
     Flush();
@@ -323,6 +334,7 @@ class EmulatedQueue final : public Queue {
   size_t mark_ = 0;
   std::deque<Operation> pending_;
   std::vector<Operation> captured_;
+  std::function<bool()> captured_order_;  // Null where none was a sum.
   bool capturing_ = false, fails_at_end_ = false;
   Memory gemm_work_;
 };
@@ -422,6 +434,7 @@ class EmulatedCommunicator final : public Communicator {
     if (queues.size() != devices_.size() || values.size() != queues.size()) {
       Die("a sum of some ranks alone");
     }
+    if (!HasOrder()) Die("a sum without holding their order");
     const auto peers = std::make_shared<std::vector<EmulatedQueue*>>();
     for (Queue* const queue : queues) {
       peers->push_back(static_cast<EmulatedQueue*>(queue));
@@ -441,7 +454,8 @@ class EmulatedCommunicator final : public Communicator {
       if (!devices_[r]->Holds(values[r], count * sizeof(float))) {
         Die("a sum outside of the rank's memory");
       }
-      queue.Do([=, this, own = values[r]] { Arrive(r, own, count, *peers); });
+      queue.DoSum([=, this, own = values[r]] { Arrive(r, own, count, *peers); },
+                  [this] { return HasOrder(); });
     }
   }
 

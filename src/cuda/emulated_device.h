@@ -13,7 +13,8 @@
 // - it ends the program where a GPU may merely fail: at allocations and copies
 //   that wait while a queue captures, at a library's first call then, and at
 //   one whose scratch memory was not set aside; at a sum in which a rank does
-//   not take part, where GPUs would wait for ever.
+//   not take part, where GPUs would wait for ever, and at one by a thread that
+//   does not hold the order of sums, where they only might.
 //
 // Ranks' sums are added in the order of ranks, whoever comes first.
 #pragma once

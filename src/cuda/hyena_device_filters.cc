@@ -345,10 +345,6 @@ Status Evaluation::Run(const ModelState::Progress& progress, float* taps) {
   }
   LCSM_RETURN_IF_ERROR(queue_->Wait());
   LCSM_RETURN_IF_ERROR(CheckFlags());
-  // Nobody reads them again.
-  for (size_t layer = 0; layer < part_.layers; ++layer) {
-    DropHyenaPositions(weights_, part_.first_layer + layer, part_.lags);
-  }
   return go_on(part_.lags) ? OkStatus()
                            : Cancelled("stopped while evaluating filters");
 }

@@ -34,8 +34,10 @@ struct DeviceFilterPart {
 };
 
 // [layer][convolution][group][lags][kLanes], skips folded into tap 0. The
-// progress may be empty; answering false gives kCancelled. Errors: positions or
-// filters that are not finite; memory; the device's.
+// progress may be empty; answering false gives kCancelled. Pages of the file's
+// positions stay for other ranks: who has made all taps lets go of them
+// (DropHyenaPositions). Errors: positions or filters that are not finite;
+// memory; the device's.
 StatusOr<Array<float>> MakeDeviceTaps(const std::shared_ptr<Device>& device,
                                       const HyenaWeights& weights,
                                       const DeviceFilterPart& part,

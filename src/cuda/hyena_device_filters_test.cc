@@ -7,13 +7,15 @@
 #include <fmt/format.h>
 
 #include <cmath>
-#include <cstdlib>
 #include <filesystem>
+#include <functional>
 
 #include "base/cpu_info.h"
+#include "cuda/hyena_device_model.h"
 #include "cuda/test_devices.h"
 #include "io/convert.h"
 #include "io/test_util.h"
+#include "models/golden_reference.h"
 #include "models/load_model.h"
 #include "models/test_model.h"
 
@@ -186,16 +188,12 @@ TEST_P(HyenaDeviceFiltersTest, PositionsOfTheFile) {
 
 // The published layouts, their trained numbers and stored positions.
 TEST_P(HyenaDeviceFiltersTest, GoldenFilters) {
-  namespace fs = std::filesystem;
-  const char* const here = std::getenv("LCSM_SOURCE_DIR");
-  const fs::path golden = fs::path(here != nullptr ? here : LCSM_SOURCE_DIR) /
-                          "tests" / "data" / "golden";
   for (const char* name :
        {"hyenadna-tiny-1k-hf", "hyenadna-tiny-1k-ckpt", "hyena-order3-ckpt"}) {
     SCOPED_TRACE(name);
     const io::ScratchFolder scratch;
-    fs::path folder = golden / name;
-    if (!fs::exists(folder / "model.safetensors")) {
+    std::filesystem::path folder = Golden(name);
+    if (!std::filesystem::exists(folder / "model.safetensors")) {
       const auto report =
           io::ConvertCheckpoint(folder, scratch.path() / "model", {});
       ASSERT_TRUE(report.ok()) << report.status().message();
@@ -359,6 +357,68 @@ TEST(EmulatedHyenaFiltersTest, PanelsHaveABound) {
     // 64 MiB of panels, and the positions.
     EXPECT_LE(most - least, size_t{65} << 20) << width;
     EXPECT_EQ(most == least, width == 1 << 14) << width;
+  }
+}
+
+// Tells when pages are let go of.
+class PagedSource final : public TensorSource {
+ public:
+  PagedSource(const TestTensors* tensors, std::function<void()> on_drop)
+      : tensors_(MakeMapSource(tensors)), on_drop_(std::move(on_drop)) {}
+  bool Has(const std::string& name) const override {
+    return tensors_->Has(name);
+  }
+  StatusOr<const float*> Get(const std::string& name,
+                             const std::vector<size_t>& shape,
+                             bool check_finite) override {
+    return tensors_->Get(name, shape, check_finite);
+  }
+  void DropPages(const float*, size_t) const override { on_drop_(); }
+  Status CheckIntact() const override { return tensors_->CheckIntact(); }
+  std::vector<std::string> Unused() const override {
+    return tensors_->Unused();
+  }
+  std::string Name() const override { return tensors_->Name(); }
+
+ private:
+  const std::unique_ptr<TensorSource> tensors_;
+  const std::function<void()> on_drop_;
+};
+
+// Each rank reads all positions of the file, which is not to be read as often.
+TEST(EmulatedHyenaFiltersTest, PagesOfPositionsGoBehindTheLastRank) {
+  HyenaConfig config = SmallConfig();
+  config.width = 40;
+  TestTensors tensors = RandomTensors(config, 15);
+  for (size_t layer = 0; layer < config.layers; ++layer) {
+    tensors[fmt::format("backbone.layers.{}.mixer.filter_fn.pos_emb.t",
+                        layer)] = {{1, config.max_length, 1},
+                                   std::vector<float>(config.max_length, 0.5f)};
+  }
+  const auto devices = MakeEmulatedRanks(3);
+  size_t drops = 0;
+  std::vector<size_t> launches;  // Of each rank at the first drop.
+  const auto on_drop = [&] {
+    if (drops++ != 0) return;
+    for (const auto& device : devices) {
+      launches.push_back(EmulatedLaunches(*device));
+    }
+  };
+  auto source = std::make_unique<PagedSource>(&tensors, on_drop);
+  const auto weights = HyenaWeights::Bind(config, std::move(source)).value();
+  const auto model =
+      MakeDeviceModel(std::make_shared<HyenaModel>(weights, "test"), devices)
+          .value();
+  ThreadPool pool(1);
+  PrepareOptions options;
+  options.horizon = 100;
+  options.steps = 0;
+  ASSERT_TRUE(model->Prepare(options, pool, nullptr).ok());
+  EXPECT_EQ(drops, config.layers);
+  ASSERT_EQ(launches.size(), 3u);
+  for (size_t r = 0; r < 3; ++r) {
+    EXPECT_GT(launches[r], 0u) << r;
+    EXPECT_EQ(launches[r], EmulatedLaunches(*devices[r])) << r;
   }
 }
 

@@ -10,6 +10,7 @@
 #include "cuda/hyena_device_filters.h"
 #include "cuda/hyena_device_prefill.h"
 #include "cuda/hyena_device_state.h"
+#include "models/hyena_filter.h"
 
 namespace lcsm::cuda {
 namespace {
@@ -303,6 +304,10 @@ StatusOr<std::shared_ptr<const PreparedModel>> HyenaDeviceModel::Prepare(
           rank.tiles,
           PreparedTiles::Create(device, std::move(own), std::move(taps)));
     }
+  }
+  // Each rank has read all positions, and nobody reads them again.
+  for (size_t layer = 0; layer < config().layers; ++layer) {
+    DropHyenaPositions(*host_->weights(), layer, shared.horizon);
   }
   // Filters made of a file that was cut short meanwhile are made of zeros.
   LCSM_RETURN_IF_ERROR(CheckWeights());

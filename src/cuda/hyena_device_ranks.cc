@@ -30,8 +30,8 @@ size_t HyenaDeviceRanks::known() const {
   return leader().tiles == nullptr ? 0 : leader().tiles->known();
 }
 
-std::unique_lock<std::mutex> HyenaDeviceRanks::Order() const {
-  return communicator_ == nullptr ? std::unique_lock<std::mutex>()
+std::unique_lock<SumOrder> HyenaDeviceRanks::Order() const {
+  return communicator_ == nullptr ? std::unique_lock<SumOrder>()
                                   : communicator_->Order();
 }
 

@@ -61,7 +61,7 @@ class HyenaDeviceRanks {
     communicator_->Sum(queues_, summed_, count);
   }
   // Held while sums are enqueued (Communicator).
-  std::unique_lock<std::mutex> Order() const;
+  std::unique_lock<SumOrder> Order() const;
 
   // For all ranks: error of the first that has one.
   Status Wait() const noexcept;

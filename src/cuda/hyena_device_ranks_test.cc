@@ -7,8 +7,8 @@
 
 #include "cuda/hyena_device_state.h"
 #include "cuda/test_devices.h"
-#include "io/safetensors.h"
 #include "io/test_util.h"
+#include "models/golden_reference.h"
 #include "models/load_model.h"
 #include "models/test_model.h"
 #include "runtime/generator.h"
@@ -18,7 +18,6 @@ namespace lcsm::cuda {
 namespace {
 
 using conv::Method;
-using conv::Tau;
 
 // Three groups of channels, the last of 8; five of hidden units, the last of 6.
 HyenaConfig SplitConfig() {
@@ -53,19 +52,6 @@ std::unique_ptr<ModelState> NewState(const Model& model, ThreadPool& pool,
   return std::move(*state);
 }
 
-std::vector<conv::PlanOptions> Plans() {
-  conv::PlanOptions flat = {.method = Method::kPlanned};
-  flat.latency = conv::Latency::kFlat;
-  return {{.method = Method::kPlanned},
-          {.method = Method::kPaper, .tau = Tau::kFftFused},
-          {.method = Method::kPaper, .tau = Tau::kFftLibrary},
-          {.method = Method::kPaper, .tau = Tau::kDirect},
-          {.method = Method::kLazy},
-          {.method = Method::kEager},
-          {.method = Method::kGardner},
-          flat};
-}
-
 // The tolerances below are those of a model on one device (testing.md): a sum
 // over ranks rounds no more often than the sum that it takes the place of
 // (communicator_test.cc has the bound of one).
@@ -97,7 +83,7 @@ TEST(HyenaDeviceRanksTest, PrefillsThenStepsByEveryPlan) {
   const auto tokens = RandomTokens(150, 12, 3);
   const auto want = ReferenceLogits(test.config, test.tensors, tokens);
   size_t ranks = 2;
-  for (const conv::PlanOptions& plan : Plans()) {
+  for (const conv::PlanOptions& plan : PlansWithLibraries()) {
     // Slow in the emulator: by turns.
     ranks = 5 - ranks;
     const auto model = Place(test, ranks);
@@ -208,7 +194,7 @@ TEST(HyenaDeviceRanksTest, ForksAndRowsGoOnAlike) {
   constexpr size_t kRows = 9;
   const auto prompt = RandomTokens(53, 12, 6);
   const auto tokens = RandomTokens(kRows * 20, 12, 7);
-  for (const conv::PlanOptions& plan : Plans()) {
+  for (const conv::PlanOptions& plan : PlansWithLibraries()) {
     // Slow in the emulator: each plan with as few ranks as show it.
     const auto model = Place(test, plan.method == Method::kPlanned ? 3 : 2);
     const auto state = NewState(*model, pool, 130, 90, plan);
@@ -386,7 +372,7 @@ TEST(HyenaDeviceRanksTest, EveryByteOfRanksIsForetold) {
   HyenaConfig third = SplitConfig();
   third.order = 3;
   for (const HyenaConfig& config : {SplitConfig(), third}) {
-    for (const conv::PlanOptions& plan : Plans()) {
+    for (const conv::PlanOptions& plan : PlansWithLibraries()) {
       for (const size_t steps : {PrepareOptions::kAll, size_t{60}, size_t{0}}) {
         TestModel test(config);
         test.Bind(config.order == 3 ? WeightFormat::kBf16
@@ -532,25 +518,15 @@ TEST(HyenaDeviceRanksTest, SaysWhoOwnsWhat) {
 
 // The published layouts, with the authors' logits: half of the channels each.
 TEST(HyenaDeviceRanksTest, GoldenLogits) {
-  namespace fs = std::filesystem;
-  const fs::path folder = fs::path(LCSM_SOURCE_DIR) / "tests" / "data" /
-                          "golden" / "hyenadna-tiny-1k-hf";
+  const std::filesystem::path folder = Golden("hyenadna-tiny-1k-hf");
   const auto host = LoadModel(folder);
   ASSERT_TRUE(host.ok()) << host.status().message();
   const auto devices = MakeEmulatedRanks(2);
   const auto model = MakeDeviceModel(*host, devices).value();
-  const auto set = io::WeightSet::Open(folder / "reference.safetensors");
-  ASSERT_TRUE(set.ok());
-  const io::TensorView* const ids = (*set)->Find("input_ids");
-  std::vector<int32_t> tokens;
-  for (size_t i = 0; i < ids->elements(); ++i) {
-    int64_t id = 0;
-    std::memcpy(&id, ids->data + 8 * i, 8);
-    tokens.push_back(static_cast<int32_t>(id));
-  }
-  const io::TensorView* const view = (*set)->Find("logits");
-  std::vector<double> want(view->elements());
-  ASSERT_TRUE(io::CopyToFloat64(*view, want.data()).ok());
+  const GoldenReference golden = ReadGolden(folder);
+  const std::vector<int32_t>& tokens = golden.tokens;
+  ASSERT_GT(tokens.size(), 20u);
+  const std::vector<double>& want = golden.logits;
   const size_t vocab = model->info().padded_vocab;
   ThreadPool pool(1);
   const auto state = NewState(*model, pool, tokens.size(), 20);

@@ -18,8 +18,7 @@ namespace lcsm {
 class HyenaBatch : public BatchState {
  public:
   // `rows` sequences with the past of one: its convolution, its short filters'
-  // tails (one a layer), its room and its position. Errors: memory; a
-  // convolution that cannot be spread.
+  // tails (one a layer), its room and its position. Error: memory.
   static StatusOr<std::unique_ptr<HyenaBatch>> Create(
       std::shared_ptr<const HyenaWeights> weights,
       const conv::OnlineConvolution& convolution,
