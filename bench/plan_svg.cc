@@ -146,8 +146,8 @@ class Drawing {
     }
     if (plan_.Deferred()) {
       y += 30;
-      Text(x, y, "start", 12, "Dashes: from where the work may begin");
-      Text(x, y + 16, "start", 12, "until the first output is due.");
+      Text(x, y, "start", 12, "Work for a deferred tile may begin one block");
+      Text(x, y + 16, "start", 12, "before its left edge, where it is due.");
     }
   }
 

@@ -129,12 +129,11 @@ Status Run(const Options& options) {
               result, chart);
   }
   chart.note = fmt::format(
-      "{}, {} positions, {} threads; medians and slowest {} of {} "
+      "{}, {} positions, {} threads{}; medians and slowest steps of {} "
       "stretches; interrupted steps left out",
       SubjectName(options.subject, *model), options.length, pool.NumThreads(),
-      options.repeats > 1
-          ? fmt::format("positions (fastest of {} runs)", options.repeats)
-          : "steps",
+      options.repeats > 1 ? fmt::format(", fastest of {} runs", options.repeats)
+                          : "",
       std::min<size_t>(256, options.length));
   const Json json = {{"machine", bench::MachineJson()},
                      {"model", SubjectName(options.subject, *model)},
