@@ -150,7 +150,7 @@ class Interrupts(CliTest):
         self.assertIn(process.returncode, (130, -signal.SIGINT))
 
     def test_bench_ends_at_once(self):
-        for args in (["mixer", "--channels", "256", "--lengths", "65536", "--methods", "lazy"], ["tiles"]):
+        for args in (["mixer", "--channels", "256", "--lengths", "65536", "--methods", "lazy", "--repeats", "1000"], ["tiles"]):
             with self.subTest(args=args):
                 process = subprocess.Popen([harness.LCSM, "bench", *args, "--json", "b.json"], stdout=subprocess.PIPE,
                                            stderr=subprocess.PIPE, cwd=self.tmp, env=self.environment())
