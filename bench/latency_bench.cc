@@ -3,7 +3,6 @@
 #include <sys/resource.h>
 
 #include <algorithm>
-#include <numeric>
 #include <random>
 
 #include "bench/timing.h"
@@ -18,18 +17,6 @@ constexpr size_t kLook = 1024;
 long InvoluntarySwitches() {
   rusage usage;
   return getrusage(RUSAGE_SELF, &usage) == 0 ? usage.ru_nivcsw : 0;
-}
-
-StepStatistics StatisticsOf(const std::vector<double>& ms) {
-  if (ms.empty()) return {};
-  StepStatistics statistics;
-  statistics.mean = std::accumulate(ms.begin(), ms.end(), 0.0) /
-                    static_cast<double>(ms.size());
-  statistics.p50 = Quantile(ms, 0.5);
-  statistics.p99 = Quantile(ms, 0.99);
-  statistics.p99_9 = Quantile(ms, 0.999);
-  statistics.max = Quantile(ms, 1);
-  return statistics;
 }
 
 // Milliseconds of each step of one run, below 0 for the interrupted ones.

@@ -18,18 +18,6 @@ namespace {
 constexpr size_t kRows =
     61;  // Of made-up history; see mixer_bench.cc for the principle.
 
-StepStatistics Statistics(const std::vector<double>& ms) {
-  StepStatistics s;
-  if (ms.empty()) return s;
-  s.mean = std::accumulate(ms.begin(), ms.end(), 0.0) /
-           static_cast<double>(ms.size());
-  s.p50 = Quantile(ms, 0.5);
-  s.p99 = Quantile(ms, 0.99);
-  s.p99_9 = Quantile(ms, 0.999);
-  s.max = *std::max_element(ms.begin(), ms.end());
-  return s;
-}
-
 // Milliseconds of the mixers of a step on average over a sequence.
 double AmortisedMixerMs(conv::OnlineConvolution& convolution,
                         const conv::Plan& plan, size_t position,
@@ -86,6 +74,18 @@ double AmortisedMixerMs(ModelState& state, size_t position, bool deferred,
 }
 
 }  // namespace
+
+StepStatistics StatisticsOf(const std::vector<double>& ms) {
+  StepStatistics s;
+  if (ms.empty()) return s;
+  s.mean = std::accumulate(ms.begin(), ms.end(), 0.0) /
+           static_cast<double>(ms.size());
+  s.p50 = Quantile(ms, 0.5);
+  s.p99 = Quantile(ms, 0.99);
+  s.p99_9 = Quantile(ms, 0.999);
+  s.max = *std::max_element(ms.begin(), ms.end());
+  return s;
+}
 
 StatusOr<ModelResult> RunModel(const Model& model, const ModelCase& wanted,
                                ThreadPool& pool) {
@@ -157,8 +157,8 @@ StatusOr<ModelResult> RunModel(const Model& model, const ModelCase& wanted,
         state->SkipMixers(false);
       }
     }
-    row.step_ms = Statistics(with);
-    row.step_without_mixers_ms = Statistics(without);
+    row.step_ms = StatisticsOf(with);
+    row.step_without_mixers_ms = StatisticsOf(without);
     row.mixer_ms_amortised =
         convolution != nullptr
             ? AmortisedMixerMs(*convolution, plan, position, rows)

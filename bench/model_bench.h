@@ -30,6 +30,8 @@ struct ModelCase {
 struct StepStatistics {
   double mean = 0, p50 = 0, p99 = 0, p99_9 = 0, max = 0;  // Milliseconds.
 };
+// Zeros of nothing.
+StepStatistics StatisticsOf(const std::vector<double>& ms);
 
 struct PositionResult {
   size_t position = 0;

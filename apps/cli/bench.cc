@@ -325,14 +325,6 @@ struct ModelOptions {
   size_t steps = 256, rounds = 3;
 };
 
-Json StepJson(const bench::StepStatistics& s) {
-  return {{"mean", s.mean},
-          {"p50", s.p50},
-          {"p99", s.p99},
-          {"p99_9", s.p99_9},
-          {"max", s.max}};
-}
-
 int RunModelBench(const ModelOptions& options) {
   LetInterruptsEnd();
   const StatusOr<std::shared_ptr<const Model>> model =

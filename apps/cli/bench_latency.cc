@@ -33,14 +33,6 @@ struct Options {
   size_t length = 8192, repeats = 1;
 };
 
-Json StatisticsJson(const bench::StepStatistics& ms) {
-  return {{"mean", ms.mean},
-          {"p50", ms.p50},
-          {"p99", ms.p99},
-          {"p99_9", ms.p99_9},
-          {"max", ms.max}};
-}
-
 std::string TableRow(const std::string& name, const bench::StepStatistics& ms) {
   return fmt::format("{:<6} {:>9.4f} {:>9.4f} {:>9.4f} {:>9.4f} {:>9.4f}", name,
                      ms.mean, ms.p50, ms.p99, ms.p99_9, ms.max);
@@ -57,9 +49,9 @@ Json ResultJson(const std::string& latency,
                {"interrupted", result.interrupted},
                {"seconds", result.seconds},
                {"tokens_per_second", result.tokens_per_second},
-               {"fastest_of_position", StatisticsJson(result.position_ms)},
+               {"fastest_of_position", StepJson(result.position_ms)},
                {"curve", curve}};
-  json.update(StatisticsJson(result.step_ms));
+  json.update(StepJson(result.step_ms));
   return json;
 }
 

@@ -35,6 +35,14 @@ Json SpreadJson(const bench::Spread& spread) {
   return {{"median", spread.median}, {"min", spread.min}, {"max", spread.max}};
 }
 
+Json StepJson(const bench::StepStatistics& ms) {
+  return {{"mean", ms.mean},
+          {"p50", ms.p50},
+          {"p99", ms.p99},
+          {"p99_9", ms.p99_9},
+          {"max", ms.max}};
+}
+
 Status TableThenFiles(const std::string& table, const JsonFile& json,
                       const Pictures& pictures) {
   LCSM_RETURN_IF_ERROR(PrintTable(table));

@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "bench/model_bench.h"
 #include "bench/timing.h"
 #include "lcsm/status.h"
 #include "option_parser.h"
@@ -19,6 +20,7 @@ using Json = nlohmann::ordered_json;
 void AddJsonOption(App& app, std::string& file);
 
 Json SpreadJson(const bench::Spread& spread);
+Json StepJson(const bench::StepStatistics& ms);
 
 struct JsonFile {
   std::string name;  // Empty: none is wanted.
