@@ -92,17 +92,14 @@ StatusOr<DevicePlan> PlanConvolutionOnDevice(cuda::DeviceCosts& costs,
 
 std::string DevicePlanText(const DevicePlan& made) {
   const ModelMemory& memory = made.memory;
-  const conv::Problem& p = memory.plan.problem;
   std::string where = memory.device;
   for (const ModelMemory& rank : memory.ranks) {
     where = &rank == &memory.ranks.front() ? rank.device
                                            : where + ", " + rank.device;
   }
   std::string text =
-      fmt::format("{} of {}, {} of {}, {}, on {}\n{}\n\n",
-                  Count(p.mixers, "mixer"), Count(p.channels, "channel"),
-                  Count(p.batch, "row"), Count(p.length, "position"),
-                  Count(p.taps, "tap"), where, memory.plan.Print());
+      fmt::format("{}, on {}\n{}\n\n", ProblemText(memory.plan.problem), where,
+                  memory.plan.Print());
   const bench::PlanReport& report = made.report;
   text +=
       fmt::format("{:>9} {:>5}  {:<10} {:<14} {:>10} {:>10}  {}\n", "block",
@@ -114,11 +111,7 @@ std::string DevicePlanText(const DevicePlan& made) {
                         NsText(row.predicted_ns), NsText(row.measured_ns),
                         Source(*memory.tile_costs, row.level));
   }
-  text += fmt::format("{:>9} {:>5}  {:<10} {:<14} {:>10} {:>10}\n", "1", "-",
-                      "red cells", "", "-", NsText(report.red_ns));
-  text +=
-      fmt::format("{:>9} {:>5}  {:<10} {:<14} {:>10} {:>10}\n\n", "all", "", "",
-                  "", NsText(report.predicted_ns), NsText(report.measured_ns));
+  text += TotalsText(report) + "\n";
   text += fmt::format(
       "Times are ns a position {}, on average over the sequence;\n{}. Blocks "
       "of 1 and 2 ride with the red cells.\n",
@@ -127,25 +120,18 @@ std::string DevicePlanText(const DevicePlan& made) {
           : fmt::format("of the GPU with the most channels ({})",
                         memory.tile_costs->problem.channels),
       SourcesText(made));
-  if (report.error >= 0) {
-    text += fmt::format(
-        "Answers were checked against float64: off by {:.1e} of max |y|.\n",
-        report.error);
-  }
+  text += CheckedText(report);
   text += "\n";
-  return text + MemoryTables(fmt::format("memory of one sequence of {}",
-                                         Count(p.length, "position")),
-                             memory, 1);
+  return text + MemoryTables(
+                    fmt::format("memory of one sequence of {}",
+                                Count(memory.plan.problem.length, "position")),
+                    memory, 1);
 }
 
 std::string DevicePlanJson(const DevicePlan& made) {
   const ModelMemory& memory = made.memory;
   const DeviceTileCosts& costs = *memory.tile_costs;
-  const conv::Problem& p = memory.plan.problem;
   const bench::PlanReport& report = made.report;
-  const auto number = [](double ns) {
-    return ns < 0 ? Json(nullptr) : Json(ns);
-  };
   Json levels = Json::array();
   for (const bench::LevelReport& row : report.levels) {
     levels.push_back({{"block", row.level.block},
@@ -153,27 +139,22 @@ std::string DevicePlanJson(const DevicePlan& made) {
                       {"serves", ServesName(row.level.serves)},
                       {"tau", conv::Name(row.level.tau)},
                       {"predicted_ns", row.predicted_ns},
-                      {"measured_ns", number(row.measured_ns)},
+                      {"measured_ns", NsJson(row.measured_ns)},
                       {"tiles", Source(costs, row.level)}});
   }
   Json json = {
       {"machine", bench::MachineJson()},
       {"device", memory.device},
-      {"problem",
-       {{"mixers", p.mixers},
-        {"channels", p.channels},
-        {"batch", p.batch},
-        {"length", p.length},
-        {"taps", p.taps}}},
+      {"problem", ProblemJson(memory.plan.problem)},
       {"tuned", costs.measured.measured()},
       {"costs_file", costs.file.empty() ? Json(nullptr) : Json(costs.file)},
       {"plan", memory.plan.Print()},
       {"levels", levels},
       {"levels_channels", costs.problem.channels},
-      {"red_cells_ns", number(report.red_ns)},
+      {"red_cells_ns", NsJson(report.red_ns)},
       {"predicted_ns", report.predicted_ns},
-      {"measured_ns", number(report.measured_ns)},
-      {"max_relative_error", number(report.error)}};
+      {"measured_ns", NsJson(report.measured_ns)},
+      {"max_relative_error", NsJson(report.error)}};
   AddMemoryJson(memory, json);
   return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
 }

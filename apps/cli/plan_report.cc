@@ -72,13 +72,44 @@ std::string NsText(double ns) {
   return ns < 0 ? "-" : fmt::format("{:.0f}", ns);
 }
 
+nlohmann::ordered_json NsJson(double ns) {
+  return ns < 0 ? Json(nullptr) : Json(ns);
+}
+
+std::string ProblemText(const conv::Problem& problem) {
+  return fmt::format(
+      "{} of {}, {} of {}, {}", Count(problem.mixers, "mixer"),
+      Count(problem.channels, "channel"), Count(problem.batch, "row"),
+      Count(problem.length, "position"), Count(problem.taps, "tap"));
+}
+
+nlohmann::ordered_json ProblemJson(const conv::Problem& problem) {
+  return {{"mixers", problem.mixers},
+          {"channels", problem.channels},
+          {"batch", problem.batch},
+          {"length", problem.length},
+          {"taps", problem.taps}};
+}
+
+std::string TotalsText(const bench::PlanReport& report) {
+  return fmt::format("{:>9} {:>5}  {:<10} {:<14} {:>10} {:>10}\n", "1", "-",
+                     "red cells", "", "-", NsText(report.red_ns)) +
+         fmt::format("{:>9} {:>5}  {:<10} {:<14} {:>10} {:>10}\n", "all", "",
+                     "", "", NsText(report.predicted_ns),
+                     NsText(report.measured_ns));
+}
+
+std::string CheckedText(const bench::PlanReport& report) {
+  if (report.error < 0) return "";
+  return fmt::format(
+      "Answers were checked against float64: off by {:.1e} of max |y|.\n",
+      report.error);
+}
+
 std::string PlanText(const MadePlan& made, const bench::PlanReport& report) {
-  const conv::Problem& p = made.plan.problem;
-  std::string text = fmt::format(
-      "{} of {}, {} of {}, {}, {}\n{}\n\n", Count(p.mixers, "mixer"),
-      Count(p.channels, "channel"), Count(p.batch, "row"),
-      Count(p.length, "position"), Count(p.taps, "tap"),
-      Count(made.threads, "thread"), made.plan.Print());
+  std::string text =
+      fmt::format("{}, {}\n{}\n\n", ProblemText(made.plan.problem),
+                  Count(made.threads, "thread"), made.plan.Print());
   text += fmt::format(
       "{:>9} {:>5}  {:<10} {:<14} {:>10} {:>10} {:>8} {:>8} {:>8} {:>7} "
       "{:>6} {:>10}\n",
@@ -95,11 +126,7 @@ std::string PlanText(const MadePlan& made, const bench::PlanReport& report) {
         ns > 0 ? row.flops / ns : 0, ns > 0 ? row.bytes / ns : 0,
         Home(row.working_set), static_cast<double>(row.memory) / 0x1p20);
   }
-  text += fmt::format("{:>9} {:>5}  {:<10} {:<14} {:>10} {:>10}\n", "1", "-",
-                      "red cells", "", "-", NsText(report.red_ns));
-  text +=
-      fmt::format("{:>9} {:>5}  {:<10} {:<14} {:>10} {:>10}\n", "all", "", "",
-                  "", NsText(report.predicted_ns), NsText(report.measured_ns));
+  text += TotalsText(report);
   const conv::MemoryEstimate bytes = made.plan.Memory(made.threads);
   text += fmt::format(
       "\nTimes are ns a position for all channels, on average over the "
@@ -111,11 +138,7 @@ std::string PlanText(const MadePlan& made, const bench::PlanReport& report) {
                  : "predicted from estimates (--tune measures)",
       report.measured_ns > 0 ? "measured" : "predicted");
   text += Legend(made.plan);
-  if (report.error >= 0) {
-    text += fmt::format(
-        "Answers were checked against float64: off by {:.1e} of max |y|.\n",
-        report.error);
-  }
+  text += CheckedText(report);
   text += fmt::format(
       "\nmemory: {} (taps {}, spectra {}, histories {}, kept blocks {}, "
       "scratch {})\n",
@@ -129,10 +152,6 @@ std::string PlanText(const MadePlan& made, const bench::PlanReport& report) {
 }
 
 std::string PlanJson(const MadePlan& made, const bench::PlanReport& report) {
-  const conv::Problem& p = made.plan.problem;
-  const auto number = [](double ns) {
-    return ns < 0 ? Json(nullptr) : Json(ns);
-  };
   Json levels = Json::array();
   for (const bench::LevelReport& row : report.levels) {
     levels.push_back(
@@ -143,7 +162,7 @@ std::string PlanJson(const MadePlan& made, const bench::PlanReport& report) {
          {"remade", row.level.spectra != conv::Spectra::kKept},
          {"evaluated", row.level.spectra == conv::Spectra::kEvaluated},
          {"predicted_ns", row.predicted_ns},
-         {"measured_ns", number(row.measured_ns)},
+         {"measured_ns", NsJson(row.measured_ns)},
          {"flops", row.flops},
          {"bytes", row.bytes},
          {"from", Home(row.working_set)},
@@ -151,20 +170,15 @@ std::string PlanJson(const MadePlan& made, const bench::PlanReport& report) {
   }
   const conv::MemoryEstimate bytes = made.plan.Memory(made.threads);
   Json json = {{"machine", bench::MachineJson()},
-               {"problem",
-                {{"mixers", p.mixers},
-                 {"channels", p.channels},
-                 {"batch", p.batch},
-                 {"length", p.length},
-                 {"taps", p.taps}}},
+               {"problem", ProblemJson(made.plan.problem)},
                {"threads", made.threads},
                {"tuned", made.tuned},
                {"plan", made.plan.Print()},
                {"levels", levels},
-               {"red_cells_ns", number(report.red_ns)},
+               {"red_cells_ns", NsJson(report.red_ns)},
                {"predicted_ns", report.predicted_ns},
-               {"measured_ns", number(report.measured_ns)},
-               {"max_relative_error", number(report.error)},
+               {"measured_ns", NsJson(report.measured_ns)},
+               {"max_relative_error", NsJson(report.error)},
                {"memory_bytes",
                 {{"taps", bytes.taps},
                  {"spectra", bytes.spectra},

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 
 #include "bench/plan_bench.h"
@@ -28,7 +29,15 @@ std::string NothingPlanned(const MadePlan& made, bool json);
 const char* ServesName(conv::Serves serves);
 // "-" for a level that has none.
 std::string RadixText(const conv::Level& level);
-// Nanoseconds, "-" for those below 0.
+// Nanoseconds; "-" and null for those below 0.
 std::string NsText(double ns);
+nlohmann::ordered_json NsJson(double ns);
+// "8 mixers of 256 channels, 1 row of .."
+std::string ProblemText(const conv::Problem& problem);
+nlohmann::ordered_json ProblemJson(const conv::Problem& problem);
+// The last two rows of the table, below the levels.
+std::string TotalsText(const bench::PlanReport& report);
+// That answers were checked, if they were.
+std::string CheckedText(const bench::PlanReport& report);
 
 }  // namespace lcsm::cli
