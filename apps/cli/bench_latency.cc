@@ -122,7 +122,7 @@ Status Run(const Options& options) {
   }
   chart.note = fmt::format(
       "{}, {} positions, {} threads{}; medians and slowest steps of {} "
-      "stretches; interrupted steps left out",
+      "stretches, none interrupted",
       SubjectName(options.subject, *model), options.length, pool.NumThreads(),
       options.repeats > 1 ? fmt::format(", fastest of {} runs", options.repeats)
                           : "",

@@ -44,7 +44,7 @@ Rows MemoryRows(const ModelMemory& memory) {
   };
   // Convolutions without a model have neither these nor activations.
   if (memory.weights != 0) add("weights", memory.weights);
-  add("taps, until spectra are made", convolution.making);
+  add("while spectra are made", convolution.making);
   add("filter taps", convolution.taps);
   add("filter spectra", convolution.spectra);
   add("histories", convolution.histories);

@@ -49,31 +49,36 @@ StatusOr<std::unique_ptr<FilterBank>> FilterBank::Create(
 }
 
 StatusOr<std::unique_ptr<FilterBank>> FilterBank::First(const FilterBank& bank,
-                                                        size_t taps) {
+                                                        size_t taps,
+                                                        ThreadPool& pool) {
   Problem problem;
   problem.mixers = bank.mixers_;
   problem.channels = bank.channels_;
   problem.length = problem.taps = taps;
   LCSM_ASSIGN_OR_RETURN(std::unique_ptr<FilterBank> first, Create(problem));
-  first->CopyFirst(bank, taps);
+  first->CopyFirst(bank, taps, pool);
   return first;
 }
 
-void FilterBank::CopyTaps(const FilterBank& shorter) {
+void FilterBank::CopyTaps(const FilterBank& shorter, ThreadPool& pool) {
   assert(shorter.mixers_ == mixers_ && shorter.channels_ == channels_ &&
          shorter.taps_ <= taps_);
-  CopyFirst(shorter, shorter.taps_);
+  CopyFirst(shorter, shorter.taps_, pool);
 }
 
-void FilterBank::CopyFirst(const FilterBank& bank, size_t taps) {
-  for (size_t g = 0; g < mixers_ * groups_; ++g) {
-    std::copy_n(bank.buffer_.data() + g * bank.group_stride_, taps * kLanes,
-                buffer_.data() + g * group_stride_);
-    // The rest of the head taps is zero: whoever keeps fewer needs no more.
-    std::copy_n(bank.head_.data() + g * kHeadTaps * kLanes,
-                std::min(taps, kHeadTaps) * kLanes,
-                head_.data() + g * kHeadTaps * kLanes);
-  }
+void FilterBank::CopyFirst(const FilterBank& bank, size_t taps,
+                           ThreadPool& pool) {
+  pool.ParallelFor(mixers_ * groups_, 1, [&](size_t begin, size_t end, size_t) {
+    for (size_t g = begin; g < end; ++g) {
+      std::copy_n(bank.FlatGroup(g), taps * kLanes,
+                  buffer_.data() + g * group_stride_);
+      // The rest of the head taps is zero: whoever keeps fewer needs no
+      // more.
+      std::copy_n(bank.head_.data() + g * kHeadTaps * kLanes,
+                  std::min(taps, kHeadTaps) * kLanes,
+                  head_.data() + g * kHeadTaps * kLanes);
+    }
+  });
 }
 
 void FilterBank::SetTaps(size_t mixer, size_t first, size_t count,

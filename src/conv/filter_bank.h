@@ -10,6 +10,7 @@
 #include <memory>
 
 #include "base/aligned_buffer.h"
+#include "base/thread_pool.h"
 #include "conv/problem.h"
 #include "kernels/lanes.h"
 #include "lcsm/status.h"
@@ -23,11 +24,12 @@ class FilterBank {
   // The first taps of another one, for when spectra say the rest.
   // 1 <= taps <= bank.taps().
   static StatusOr<std::unique_ptr<FilterBank>> First(const FilterBank& bank,
-                                                     size_t taps);
+                                                     size_t taps,
+                                                     ThreadPool& pool);
 
   // Sets the first taps of all mixers to those of another bank of the same
   // mixers and channels, which has at most as many.
-  void CopyTaps(const FilterBank& shorter);
+  void CopyTaps(const FilterBank& shorter, ThreadPool& pool);
 
   size_t mixers() const { return mixers_; }
   size_t channels() const { return channels_; }
@@ -71,7 +73,7 @@ class FilterBank {
 
  private:
   FilterBank() = default;
-  void CopyFirst(const FilterBank& bank, size_t taps);
+  void CopyFirst(const FilterBank& bank, size_t taps, ThreadPool& pool);
 
   size_t mixers_ = 0, channels_ = 0, groups_ = 0, taps_ = 0, group_stride_ = 0;
   FloatBuffer buffer_;

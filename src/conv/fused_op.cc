@@ -56,7 +56,7 @@ class SingleOp final : public LevelOp {
     kernels_.fft_tile(
         tables_, job.newest,
         spectra_.data() + job.filter_group * SliceStride(tables_.block()),
-        job.tile.outputs, job.out, scratch.floats);
+        job.tile.outputs, job.out, job.accumulators, scratch.floats);
   }
 
  private:
@@ -84,7 +84,7 @@ class RemadeOp final : public LevelOp {
       scratch.remade_for = job.filter_group;
     }
     kernels_.fft_tile(tables_, job.newest, spectrum, job.tile.outputs, job.out,
-                      scratch.floats);
+                      job.accumulators, scratch.floats);
   }
 
  private:
@@ -129,7 +129,7 @@ class PastOp final : public LevelOp {
     kernels_.fft_tile(
         tables, padded,
         spectra_[k].data() + job.filter_group * SliceStride(block),
-        job.tile.outputs, job.out, scratch.floats);
+        job.tile.outputs, job.out, Accumulators::kOpen, scratch.floats);
   }
 
  private:
@@ -164,7 +164,7 @@ class BlocksOp final : public SlicedOp {
   void Apply(const FilterBank&, const LevelJob& job,
              LevelScratch& scratch) const noexcept override {
     kernels_.fft_blocks(tables_, job.newest, Sum(job), job.tile.outputs,
-                        job.out, scratch.floats);
+                        job.out, job.accumulators, scratch.floats);
   }
 
   size_t NumPieces() const override {

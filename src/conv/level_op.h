@@ -40,6 +40,8 @@ struct LevelJob {
                                   // older blocks lie before it.
   float* kept = nullptr;          // KeptFloats() of this history and level.
   float* out = nullptr;           // First line of output block tile.target.
+  // kFresh with Tau::kFftFused only, whose `out` may then be `newest`.
+  Accumulators accumulators = Accumulators::kOpen;
 };
 
 class LevelOp {

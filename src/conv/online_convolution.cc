@@ -67,17 +67,28 @@ PreparedConvolution::Create(Plan plan,
                     filters->mixers(), filters->channels(), filters->taps()));
   }
   std::shared_ptr<PreparedConvolution> prepared(new PreparedConvolution);
-  for (const Level& level : plan.levels) {
-    std::shared_ptr<const LevelOp> op;
+  prepared->ops_.resize(plan.levels.size());
+  const auto shrink = [&](size_t wanted) -> Status {
+    LCSM_ASSIGN_OR_RETURN(filters, FilterBank::First(*filters, wanted, pool));
+    return OkStatus();
+  };
+  // Large levels first, and taps that only they read are let go of on the way:
+  // else taps and spectra of a million positions would take more than a session
+  // ever does. Where somebody else holds the bank nothing is to be gained.
+  for (size_t k = plan.levels.size(); k-- > 0;) {
+    const Level& level = plan.levels[k];
+    std::shared_ptr<const LevelOp>& op = prepared->ops_[k];
     if (shorter != nullptr) op = shorter->Find(problem, level);
     if (op == nullptr) {
       LCSM_ASSIGN_OR_RETURN(op, MakeLevelOp(problem, level, *filters, pool));
     }
-    prepared->ops_.push_back(std::move(op));
+    const size_t wanted = TapsWanted(plan, k);
+    if (filters.use_count() == 1 && IsWorthShrinking(filters->taps(), wanted)) {
+      LCSM_RETURN_IF_ERROR(shrink(wanted));
+    }
   }
-  const size_t kept = TapsKept(plan);
-  if (kept < filters->taps()) {
-    LCSM_ASSIGN_OR_RETURN(filters, FilterBank::First(*filters, kept));
+  if (const size_t kept = TapsKept(plan); kept < filters->taps()) {
+    LCSM_RETURN_IF_ERROR(shrink(kept));
   }
   if (Evaluates(plan)) prepared->source_ = std::move(source);
   prepared->plan_ = std::move(plan);
@@ -272,9 +283,13 @@ void OnlineConvolution::DueWork(size_t begin, size_t end, size_t r,
   const Level& level = plan.levels[k];
   LevelJob job;
   job.tile = TileAt(plan.problem, level, r);
-  const bool top =
-      level.block == cleared_ || level.serves == Serves::kNeighbours;
   const size_t lines = std::min(level.block, length - r);
+  // Of a ring these lines still hold inputs, of this very tile or one before.
+  const bool used = cleared_ != 0 && (level.block == cleared_ ||
+                                      level.serves == Serves::kNeighbours);
+  const bool replaces = used && deferred_ == nullptr &&
+                        level.tau == Tau::kFftFused && job.tile.terms != 0;
+  if (replaces) job.accumulators = Accumulators::kFresh;
   const size_t added = deferred_ != nullptr && r % DeferredWork::kLines == 0
                            ? std::min(DeferredWork::kLines, length - r)
                            : 0;
@@ -296,7 +311,7 @@ void OnlineConvolution::DueWork(size_t begin, size_t end, size_t r,
     job.newest = newest + offset;
     job.out = out + offset;
     job.kept = kept_[k].data() + h * kept;
-    if (top && cleared_ != 0) std::fill_n(job.out, lines * kLanes, 0.0f);
+    if (used && !replaces) std::fill_n(job.out, lines * kLanes, 0.0f);
     if (added != 0) deferred_->AddOutputs(h, r, added, job.out);
     if (job.tile.terms != 0) op.Apply(filters, job, scratch);
     if (++row == batch) {

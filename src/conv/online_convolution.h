@@ -6,7 +6,7 @@
 // session's state: for each channel one buffer that holds inputs at positions
 // <= t and accumulators of coming outputs at positions > t ("half storage", the
 // paper's section 3.3), of L floats or, where all levels keep spectra of their
-// inputs, a ring of two top blocks; and those spectra.
+// inputs, a ring of a top block or two; and those spectra.
 //
 // Use, for each position: Step(0, ..), Step(1, ..), ..., Step(M-1, ..),
 // Advance(). Known tokens may be taken in many at a time: StepMany(0, n, ..),
@@ -211,8 +211,8 @@ class OnlineConvolution {
   std::unique_ptr<DeferredWork> deferred_;    // Null without distant levels.
   std::unique_ptr<EvaluatedTaps> evaluated_;  // Null where all taps are kept.
   bool folds_tiny_ = false;
-  // Lines to clear before the outputs of the top level's tiles go there: they
-  // held inputs a ring ago. 0 where histories are whole.
+  // Lines that outputs of the top level's tiles find full of inputs, a ring
+  // ago. 0 where histories are whole.
   size_t cleared_ = 0;
 
   // Eager only: a second set of accumulators, in the histories' layout, that

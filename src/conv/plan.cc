@@ -274,15 +274,17 @@ Status CheckMemory(const Plan& plan, const PlanOptions& options) {
   // By another account the planner has kept to it already.
   if (options.bytes != nullptr) return OkStatus();
   const MemoryEstimate bytes = plan.Memory(options.threads);
-  if (options.memory_limit == 0 || bytes.Total() <= options.memory_limit) {
+  if (options.memory_limit == 0 || bytes.AtMost() <= options.memory_limit) {
     return OkStatus();
   }
   return InvalidInput(fmt::format(
       "the plan '{}' for {} positions takes {} (taps {}, spectra {}, histories "
-      "{}, kept blocks {}), and the memory limit leaves {} for it",
-      plan.Print(), plan.problem.length, ByteText(bytes.Total()),
+      "{}, kept blocks {}; while spectra are made {}), and the memory limit "
+      "leaves {} for it",
+      plan.Print(), plan.problem.length, ByteText(bytes.AtMost()),
       ByteText(bytes.taps), ByteText(bytes.spectra), ByteText(bytes.histories),
-      ByteText(bytes.blocks), ByteText(options.memory_limit)));
+      ByteText(bytes.blocks), ByteText(bytes.Preparing()),
+      ByteText(options.memory_limit)));
 }
 
 StatusOr<Plan> PlanOf(const Problem& problem, const PlanOptions& options) {
@@ -325,6 +327,7 @@ StatusOr<Plan> PlanOf(const Problem& problem, const PlanOptions& options) {
 StatusOr<Plan> MakePlan(const Problem& problem, const PlanOptions& options) {
   LCSM_RETURN_IF_ERROR(CheckProblem(problem));
   LCSM_ASSIGN_OR_RETURN(Plan plan, PlanOf(problem, options));
+  plan.two_blocks = options.two_blocks;
   LCSM_RETURN_IF_ERROR(CheckMemory(plan, options));
   return plan;
 }
@@ -372,11 +375,40 @@ std::string Plan::Print() const {
   return text + fmt::format("; {}", Name(schedule));
 }
 
+namespace {
+
+// Banks and spectra that are there at a time while PreparedConvolution::Create
+// makes the latter.
+size_t MostWhileMaking(const Plan& plan) {
+  const size_t filter_groups =
+      plan.problem.mixers * GroupsFor(plan.problem.channels);
+  const auto bank_bytes = [&](size_t taps) {
+    return FilterBank::BytesFor(plan.problem, taps);
+  };
+  size_t taps = TapsMade(plan), spectra = 0, most = bank_bytes(taps);
+  for (size_t k = plan.levels.size(); k-- > 0;) {
+    spectra += filter_groups * SpectraFloats(plan.problem, plan.levels[k]) *
+               sizeof(float);
+    most = std::max(most, bank_bytes(taps) + spectra);
+    if (const size_t wanted = TapsWanted(plan, k);
+        IsWorthShrinking(taps, wanted)) {
+      most = std::max(most, bank_bytes(taps) + bank_bytes(wanted) + spectra);
+      taps = wanted;
+    }
+  }
+  const size_t kept = TapsKept(plan);
+  return kept == taps
+             ? most
+             : std::max(most, bank_bytes(taps) + bank_bytes(kept) + spectra);
+}
+
+}  // namespace
+
 MemoryEstimate Plan::Memory(size_t threads) const {
   MemoryEstimate bytes;
   bytes.taps = FilterBank::BytesFor(problem, TapsKept(*this));
   if (TapsKept(*this) < TapsMade(*this)) {
-    bytes.making = FilterBank::BytesFor(problem, TapsMade(*this));
+    bytes.bank = FilterBank::BytesFor(problem, TapsMade(*this));
   }
   bytes.histories = HistoryGroups(problem) *
                     HistoryStride(HistoryLines(*this)) * sizeof(float);
@@ -399,6 +431,10 @@ MemoryEstimate Plan::Memory(size_t threads) const {
   }
   bytes.scratch += threads * scratch * sizeof(float);
   bytes.scratch += EvaluatedTaps::BytesFor(*this, threads);
+  if (bytes.bank != 0) {
+    bytes.making = MostWhileMaking(*this) -
+                   std::min(MostWhileMaking(*this), bytes.taps + bytes.spectra);
+  }
   return bytes;
 }
 

@@ -85,11 +85,16 @@ struct PlanOptions {
   // GrowPlan.
   std::vector<Level> keep = {};
 
-  // For every method: more bytes than this (taps, spectra and one session; 0
-  // means any) are an error, which kPlanned does its best to avoid.
+  // For every method: more bytes than this at a time (taps, spectra and one
+  // session, and what spectra are made from before there is one; 0 means any)
+  // are an error, which kPlanned does its best to avoid.
   size_t memory_limit = 0;
   size_t threads = 1;  // That the limit's scratch memory is for.
-  // What the limit is compared with, if not null, instead of Plan::Memory:
+  // Histories that are rings have two top blocks where one would do: what is in
+  // session files of earlier builds, and in those that devices write.
+  bool two_blocks = false;
+  // What the limit is compared with, if not null, instead of
+  // MemoryEstimate::AtMost:
   // where plans are followed by others than OnlineConvolution. All spectra are
   // then kept.
   std::function<size_t(const Plan&)> bytes = nullptr;
@@ -98,19 +103,24 @@ struct PlanOptions {
 // Bytes that a plan's objects take, apart.
 struct MemoryEstimate {
   size_t taps = 0;       // FilterBank, as kept while running.
-  size_t making = 0;     // What is needed on top of taps and spectra before a
-                         // session exists: TapsMade, to make spectra from.
+  size_t bank = 0;       // The one that spectra are made from (TapsMade), if it
+                         // is another.
+  size_t making = 0;     // On top of taps and spectra at most, before a session
+                         // exists: what is left of that one, which shrinks as
+                         // fewer spectra are left to make.
   size_t spectra = 0;    // Of the filters' slices.
   size_t histories = 0;  // Inputs and accumulators; eager has a second set.
   size_t blocks = 0;     // Spectra of input blocks, and deferred outputs.
   size_t scratch = 0;    // Of all threads, the transforms' tables, and taps
                          // while they are evaluated.
   size_t Total() const { return taps + spectra + histories + blocks + scratch; }
-  // With the bank that spectra are made from kept as well, to make longer ones
-  // from.
+  size_t Preparing() const { return taps + spectra + making; }
+  size_t AtMost() const { return std::max(Total(), Preparing()); }
+  // With the bank that spectra are made from kept as well, whole, to make
+  // longer ones from.
   void KeepAllTaps() {
-    taps += making;
-    making = 0;
+    taps += bank;
+    bank = making = 0;
   }
   // Of these, what a session has for itself and does not share.
   size_t Session() const { return histories + blocks + scratch; }
@@ -123,6 +133,7 @@ struct Plan {
   Schedule schedule = Schedule::kAcrossLayers;
   std::vector<Level> levels;  // As above, small blocks first. Empty for lazy
                               // and eager, and where no tap reaches back.
+  bool two_blocks = false;    // See PlanOptions.
 
   bool Deferred() const {
     return !levels.empty() && levels.back().serves == Serves::kDistant;
@@ -193,6 +204,13 @@ size_t SlotsOf(const Problem& problem, const Level& level);
 // levels, and the first few for red cells. At most min(H, L).
 size_t TapsKept(const Plan& plan);
 
+// The same when the spectra of the first `levels` levels are still to be made.
+size_t TapsWanted(const Plan& plan, size_t levels);
+
+// Whether a bank of so many taps is to be replaced by those that are wanted
+// while spectra are made: it is copied, so not for a few.
+bool IsWorthShrinking(size_t taps, size_t wanted);
+
 // Taps that spectra are made of and levels read, but for what is evaluated
 // while running: min(H, L) unless the plan evaluates.
 size_t TapsMade(const Plan& plan);
@@ -200,8 +218,9 @@ size_t TapsMade(const Plan& plan);
 // Whether some level's taps are evaluated while running.
 bool Evaluates(const Plan& plan);
 
-// Positions that a history holds: L, or a ring of two top blocks if no level
-// wants inputs from further back.
+// Positions that a history holds: L, or a ring of top blocks if no level wants
+// inputs from further back. One block does where its tile's outputs may replace
+// its inputs, which then nobody wants again.
 size_t HistoryLines(const Plan& plan);
 
 }  // namespace lcsm::conv

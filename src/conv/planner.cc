@@ -328,7 +328,7 @@ class Planner {
     plan.method = Method::kPlanned;
     plan.levels = way.levels;
     return options_.bytes != nullptr ? options_.bytes(plan)
-                                     : plan.Memory(options_.threads).Total();
+                                     : plan.Memory(options_.threads).AtMost();
   }
 
   // Nothing larger than the base of distant levels falls due at once.

@@ -178,12 +178,18 @@ void PrefillTile::Run(const PrefillShape& shape, const float* slices,
     sum.wrapped = sum.older;
     const float* const earlier =
         before == nullptr ? nullptr : before + first * kLanes;
-    if (earlier != nullptr) {
-      std::copy_n(earlier, count * kLanes, output_);
-    } else {
-      std::fill_n(output_, count * kLanes, 0.0f);
+    if (earlier == nullptr && known == block) {
+      // Outputs take the place of their inputs, whose spectrum is kept.
+      float* const in_place = lines + first * kLanes;
+      kernels_->fft_blocks(tables_, in_place, sum, count, in_place,
+                           Accumulators::kFresh, scratch_);
+      continue;
     }
-    kernels_->fft_blocks(tables_, x, sum, count, output_, scratch_);
+    if (earlier != nullptr) std::copy_n(earlier, count * kLanes, output_);
+    kernels_->fft_blocks(
+        tables_, x, sum, count, output_,
+        earlier != nullptr ? Accumulators::kOpen : Accumulators::kFresh,
+        scratch_);
     const size_t own = std::min(count, known);
     std::copy_n(output_, own * kLanes, lines + first * kLanes);
     if (own < count) {

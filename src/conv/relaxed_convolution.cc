@@ -402,7 +402,7 @@ void RelaxedConvolution::Corner(size_t h, size_t r, float* scratch) noexcept {
   float* const spectrum = scratch + kernels_->FftScratchFloats(r);
   kernels_->fft_spectrum(tables, Line(kFilter, h, 0), r, spectrum);
   kernels_->fft_tile(tables, Line(kInput, h, 0), spectrum, outputs, acc,
-                     scratch);
+                     Accumulators::kOpen, scratch);
 }
 
 void RelaxedConvolution::Tile(OneLevel& one, size_t h, size_t r,

@@ -118,14 +118,23 @@ size_t TapsOf(const Plan& plan, Reads&& reads) {
 
 }  // namespace
 
-size_t TapsKept(const Plan& plan) {
+size_t TapsWanted(const Plan& plan, size_t levels) {
   if (plan.method == Method::kLazy || plan.method == Method::kEager) {
     return std::min(plan.problem.taps, plan.problem.length);
   }
-  return TapsOf(plan, [](const Level& level) {
+  return TapsOf(plan, [&](const Level& level) {
+    const bool made =
+        &level - plan.levels.data() >= static_cast<ptrdiff_t>(levels);
     return level.tau == Tau::kDirect || level.tau == Tau::kDirectBlocked ||
-           level.spectra == Spectra::kRemade;
+           level.spectra == Spectra::kRemade ||
+           (level.spectra == Spectra::kKept && !made);
   });
+}
+
+size_t TapsKept(const Plan& plan) { return TapsWanted(plan, 0); }
+
+bool IsWorthShrinking(size_t taps, size_t wanted) {
+  return wanted <= taps - taps / 4;
 }
 
 size_t TapsMade(const Plan& plan) {
@@ -151,8 +160,14 @@ size_t HistoryLines(const Plan& plan) {
     // two keep the red cells' kernel within bounds.
     return length;
   }
-  const size_t top = plan.levels.back().block;
-  size_t blocks = 2;
+  // Transforms have read all inputs before they write outputs, and what lies
+  // below reads inputs of the block that fills.
+  const Level& last = plan.levels.back();
+  const size_t top = last.block;
+  size_t blocks = last.serves == Serves::kSiblings &&
+                          last.tau == Tau::kFftFused && !plan.two_blocks
+                      ? 1
+                      : 2;
   for (const Level& level : plan.levels) {
     if (level.serves == Serves::kDistant) {
       // Inputs of one block are transformed while the next one fills and the

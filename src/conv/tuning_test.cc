@@ -138,16 +138,16 @@ TEST(PlannerTest, KeepsTheMemoryLimitOrSaysWhyNot) {
   problem.length = problem.taps = 65536;
   PlanOptions options;
   options.method = Method::kPlanned;
-  const size_t free = MakePlan(problem, options)->Memory(1).Total();
+  const size_t free = MakePlan(problem, options)->Memory(1).AtMost();
   size_t last = free;
   for (double share : {0.95, 0.9, 0.85, 0.75}) {
     options.memory_limit =
         static_cast<size_t>(share * static_cast<double>(free));
     const auto plan = MakePlan(problem, options);
     ASSERT_TRUE(plan.ok()) << plan.status().message();
-    EXPECT_LE(plan->Memory(1).Total(), options.memory_limit);
-    EXPECT_LE(plan->Memory(1).Total(), last);
-    last = plan->Memory(1).Total();
+    EXPECT_LE(plan->Memory(1).AtMost(), options.memory_limit);
+    EXPECT_LE(plan->Memory(1).AtMost(), last);
+    last = plan->Memory(1).AtMost();
   }
   options.memory_limit = 1 << 20;
   const auto none = MakePlan(problem, options);
@@ -182,7 +182,7 @@ double BestPacking(Plan plan, size_t limit) {
           (mask >> i & 1) != 0 ? Spectra::kKept : Spectra::kRemade;
     }
     const double ns = TimeOf(plan);
-    if (ns < best && plan.Memory(1).Total() <= limit) best = ns;
+    if (ns < best && plan.Memory(1).AtMost() <= limit) best = ns;
   }
   return best;
 }
@@ -191,7 +191,7 @@ double BestPacking(Plan plan, size_t limit) {
 size_t LeastLimit(const Problem& problem) {
   PlanOptions options;
   options.method = Method::kPlanned;
-  size_t refused = 1, enough = MakePlan(problem, options)->Memory(1).Total();
+  size_t refused = 1, enough = MakePlan(problem, options)->Memory(1).AtMost();
   while (enough - refused > 1) {
     options.memory_limit = refused + (enough - refused) / 2;
     (MakePlan(problem, options).ok() ? enough : refused) = options.memory_limit;

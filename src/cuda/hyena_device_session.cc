@@ -193,7 +193,9 @@ Status HyenaDeviceState::Save(io::SectionWriter& writer) const {
 Status HyenaDeviceState::SaveConvolution(io::SectionWriter& writer,
                                          const DevicePending& from,
                                          size_t count) const {
-  const conv::Plan plan = HostPlan();
+  conv::Plan plan = HostPlan();
+  // One would not do: there may be contributions to more positions than that.
+  plan.two_blocks = true;
   const ConvolutionSections sections = SectionsOf(plan);
   if (count > sections.lines) {
     return Unsupported(fmt::format(

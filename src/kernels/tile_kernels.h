@@ -7,7 +7,7 @@
 //     n_out)
 // to them, taps at or beyond num_taps counting as zero. x, acc and taps are
 // [time][kLanes], 64-byte aligned; taps must be followed by kTapSlack lines of
-// zeros. x and acc do not overlap.
+// zeros. x and acc do not overlap, but for Accumulators::kFresh.
 //
 // All kernels are pure functions of their arguments; nothing is shared. An
 // output's bits depend on n_in, on its own j and on the target, never on n_out:
@@ -52,6 +52,13 @@ struct BlockSum {
   size_t taps_stride = 0;
 };
 
+// What stands in the accumulators of a transform's tile.
+enum class Accumulators {
+  kOpen,   // Sums so far, which the tile adds to.
+  kFresh,  // Anything: the tile writes what it would have added to zeros. They
+           // may then be the very lines of its inputs.
+};
+
 struct TileKernels {
   const char* target;  // "AVX2" and so on, as Highway names it.
   size_t lanes;  // Floats in a register; kLanes / lanes passes over a group.
@@ -92,7 +99,7 @@ struct TileKernels {
   // FftScratchFloats(block) floats.
   void (*fft_tile)(const FftTables& tables, const float* x,
                    const float* spectrum, size_t n_out, float* acc,
-                   float* scratch);
+                   Accumulators accumulators, float* scratch);
 
   // A tile of an R-ary tiling (design 3.5; semi-relaxed products, van der
   // Hoeven 1997): transforms the U inputs x, adds its product with the first
@@ -101,7 +108,7 @@ struct TileKernels {
   // fft_tile.
   void (*fft_blocks)(const FftTables& tables, const float* x,
                      const BlockSum& sum, size_t n_out, float* acc,
-                     float* scratch);
+                     Accumulators accumulators, float* scratch);
 
   // The same tile in pieces: all of MakeFftParts(tables, ..) in order for lane
   // 0, then for lane `lanes` and so on while it is below kLanes, with the same

@@ -104,6 +104,69 @@ TEST_P(TileKernelsTest, DirectTiles) {
   }
 }
 
+// Outputs that replace what is there, be it the inputs, have the bits of those
+// that are added to zeros; also where they are zeros themselves, of either
+// sign.
+TEST_P(TileKernelsTest, FftTilesInPlace) {
+  std::mt19937 rng(9);
+  const TileKernels& k = GetTileKernels();
+  for (size_t block = FftTables::kMinBlock; block <= 2048; block *= 2) {
+    const FftTables tables(block);
+    const size_t floats = tables.SpectrumFloats();
+    FloatBuffer taps = Make(2 * block + kTapSlack);
+    FillNormal(taps, 2 * block, rng);
+    FloatBuffer spectrum = FloatBuffer::Allocate(floats, "test").value();
+    FloatBuffer scratch =
+        FloatBuffer::Allocate(k.FftScratchFloats(block), "test").value();
+    k.fft_spectrum(tables, taps.data(), 2 * block, spectrum.data());
+    FloatBuffer kept = FloatBuffer::Allocate(floats, "test").value();
+    FloatBuffer x = Make(block);
+    for (const bool zeros : {false, true}) {
+      if (zeros) {
+        for (size_t i = 0; i < block * kLanes; ++i) {
+          x.data()[i] = i % 2 == 0 ? 0.0f : -0.0f;
+        }
+      } else {
+        FillNormal(x, block, rng);
+      }
+      for (const bool blocks : {false, true}) {
+        const auto run = [&](const float* in, size_t n_out, float* acc,
+                             Accumulators accumulators) {
+          if (!blocks) {
+            k.fft_tile(tables, in, spectrum.data(), n_out, acc, accumulators,
+                       scratch.data());
+            return;
+          }
+          BlockSum sum;
+          sum.newest = kept.data();
+          sum.older = sum.wrapped = kept.data();
+          sum.taps = spectrum.data();
+          sum.stride = sum.taps_stride = floats;
+          k.fft_blocks(tables, in, sum, n_out, acc, accumulators,
+                       scratch.data());
+        };
+        for (const size_t n_out :
+             {size_t{0}, size_t{1}, block / 2 + 1, block - 1, block}) {
+          FloatBuffer want = Make(block), in_place = Make(block);
+          run(x.data(), n_out, want.data(), Accumulators::kOpen);
+          std::copy_n(x.data(), block * kLanes, in_place.data());
+          run(in_place.data(), n_out, in_place.data(), Accumulators::kFresh);
+          ASSERT_EQ(std::memcmp(in_place.data(), want.data(),
+                                n_out * kLanes * sizeof(float)),
+                    0)
+              << "block " << block << " n_out " << n_out << " zeros " << zeros
+              << " blocks " << blocks;
+          ASSERT_EQ(std::memcmp(in_place.data() + n_out * kLanes,
+                                x.data() + n_out * kLanes,
+                                (block - n_out) * kLanes * sizeof(float)),
+                    0)
+              << "wrote past n_out";
+        }
+      }
+    }
+  }
+}
+
 TEST_P(TileKernelsTest, FftTiles) {
   std::mt19937 rng(8);
   const TileKernels& k = GetTileKernels();
@@ -121,7 +184,7 @@ TEST_P(TileKernelsTest, FftTiles) {
               [&](const float* x, const float* taps, float* acc) {
                 k.fft_spectrum(tables, taps, num_taps, spectrum.data());
                 k.fft_tile(tables, x, spectrum.data(), n_out, acc,
-                           scratch.data());
+                           Accumulators::kOpen, scratch.data());
               });
       }
     }
@@ -202,7 +265,8 @@ TEST_P(TileKernelsTest, FftTilesOfManyBlocks) {
             const size_t n_out = j == 3 ? block / 2 + 1 : block;
             FloatBuffer acc = Make(block);
             k.fft_blocks(tables, x.data() + (j - 1) * block * kLanes, sum,
-                         n_out, acc.data(), scratch.data());
+                         n_out, acc.data(), Accumulators::kOpen,
+                         scratch.data());
             std::vector<double> want(block * kLanes, 0.0);
             ref::Tile(x.data() + (j - terms) * block * kLanes, taps.data(),
                       num_taps, terms * block, n_out, want.data());
@@ -316,7 +380,7 @@ TEST_P(TileKernelsTest, LargeFftTiles) {
     FloatBuffer acc = Make(block);
     k.fft_spectrum(tables, taps.data(), 2 * block, spectrum.data());
     k.fft_tile(tables, x.data(), spectrum.data(), block, acc.data(),
-               scratch.data());
+               Accumulators::kOpen, scratch.data());
     const double bound = 1.2e-7 * std::log2(4.0 * static_cast<double>(block)) *
                          Norm(x.data(), block) * Norm(taps.data(), 2 * block);
     for (size_t j : {size_t{0}, size_t{1}, block / 3, block / 2, block - 1}) {
@@ -385,7 +449,7 @@ TEST_P(TileKernelsTest, BitsDoNotDependOnTheNumberOfOutputs) {
         k.direct_blocked(x.data(), taps.data(), 2 * block, block, n_out, acc);
       if (kernel == 2)
         k.fft_tile(tables, x.data(), spectrum.data(), n_out, acc,
-                   scratch.data());
+                   Accumulators::kOpen, scratch.data());
     };
     FloatBuffer whole = Make(block);
     run(block, whole.data());

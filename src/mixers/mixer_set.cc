@@ -364,12 +364,12 @@ StatusOr<std::shared_ptr<const PreparedMixers>> PreparedMixers::Create(
     const conv::Problem& problem = group.plan.problem;
     LCSM_ASSIGN_OR_RETURN(std::unique_ptr<conv::FilterBank> made,
                           conv::FilterBank::Create(problem));
-    const std::shared_ptr<conv::FilterBank> bank = std::move(made);
+    std::shared_ptr<conv::FilterBank> bank = std::move(made);
     const size_t g = prepared->groups_.size();
     // A call that was cut short is made again: where it begins, its bits do.
     size_t known_calls = 0;
     if (options.shorter != nullptr) {
-      bank->CopyTaps(*options.shorter->taps_[g]);
+      bank->CopyTaps(*options.shorter->taps_[g], pool);
       known_calls = options.shorter->taps_[g]->taps() / kTapsPerCall;
     }
     const size_t calls =
@@ -397,13 +397,13 @@ StatusOr<std::shared_ptr<const PreparedMixers>> PreparedMixers::Create(
           });
       next += count;
     }
+    if (problem.growable) prepared->taps_.push_back(bank);
     LCSM_ASSIGN_OR_RETURN(
         std::shared_ptr<const conv::PreparedConvolution> convolution,
         conv::PreparedConvolution::Create(
-            group.plan, bank, pool,
+            group.plan, std::move(bank), pool,
             options.shorter != nullptr ? options.shorter->groups_[g].get()
                                        : nullptr));
-    if (problem.growable) prepared->taps_.push_back(bank);
     for (size_t phase = 0; phase < group.phases; ++phase) {
       prepared->executors_.push_back({prepared->groups_.size(), phase});
     }

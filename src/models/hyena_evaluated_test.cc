@@ -144,14 +144,14 @@ TEST(HyenaEvaluatedTest, AMemoryLimitIsMetOrRefusedWithNumbers) {
   options.plan.threads = 2;
   const auto free = model->EstimateMemory(options, 2).value();
   EXPECT_FALSE(conv::Evaluates(free.plan));
-  // Histories of 4 layers x 256 channels take 134 MB, taps as much.
-  options.memory_limit = 240'000'000;
+  // Taps of 4 layers x 256 channels take 134 MB, histories half of that.
+  options.memory_limit = 160'000'000;
   const auto memory = model->EstimateMemory(options, 2);
   ASSERT_TRUE(memory.ok()) << memory.status().message();
   EXPECT_TRUE(conv::Evaluates(memory->plan)) << memory->plan.Print();
   EXPECT_LE(memory->Total(), options.memory_limit);
   EXPECT_LT(memory->convolution.making, size_t{100'000'000});
-  options.memory_limit = 140'000'000;
+  options.memory_limit = 80'000'000;
   const auto refused = model->EstimateMemory(options, 2);
   ASSERT_FALSE(refused.ok());
   EXPECT_NE(refused.status().message().find("32768 positions take at least"),
@@ -160,7 +160,7 @@ TEST(HyenaEvaluatedTest, AMemoryLimitIsMetOrRefusedWithNumbers) {
 #if defined(LCSM_SANITIZED)
   GTEST_SKIP() << "sanitizers need memory of their own";
 #endif
-  options.memory_limit = 240'000'000;
+  options.memory_limit = 160'000'000;
   ThreadPool pool(2);
   const size_t before = MappedBytes();
   const auto state =

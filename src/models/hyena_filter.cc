@@ -346,7 +346,7 @@ StatusOr<std::unique_ptr<conv::FilterBank>> MakeHyenaFilters(
   problem.length = problem.taps = taps;
   LCSM_ASSIGN_OR_RETURN(std::unique_ptr<conv::FilterBank> bank,
                         conv::FilterBank::Create(problem));
-  if (shorter != nullptr) bank->CopyTaps(*shorter);
+  if (shorter != nullptr) bank->CopyTaps(*shorter, pool);
   LCSM_RETURN_IF_ERROR(
       EvaluateHyenaFilters(weights, pool, progress, *bank, checked,
                            shorter != nullptr ? shorter->taps() : 0));

@@ -196,7 +196,7 @@ StatusOr<std::shared_ptr<const PreparedModel>> HyenaModel::Prepare(
   if (extent.steps != 0) {
     if (filters->taps() != step_taps) {
       LCSM_ASSIGN_OR_RETURN(filters,
-                            conv::FilterBank::First(*filters, step_taps));
+                            conv::FilterBank::First(*filters, step_taps, pool));
     }
     LCSM_ASSIGN_OR_RETURN(
         shared.convolution,
@@ -223,6 +223,7 @@ StatusOr<ModelMemory> HyenaModel::EstimateMemory(const PrepareOptions& options,
   if (extent.growable) memory.convolution.KeepAllTaps();
   memory.activations = ActivationBytes(extent, threads);
   memory.prefill = PrefillBytes(extent, threads);
+  memory.preparing = memory.weights + memory.convolution.Preparing();
   memory.plan = std::move(plan);
   return memory;
 }

@@ -245,8 +245,8 @@ TEST(HyenaModelTest, MemoryIsForetold) {
   // channels.
   EXPECT_GT(memory->weights, 13'000'000u);
   EXPECT_LT(memory->weights, 16'000'000u);
-  EXPECT_GE(memory->convolution.making, size_t{4} * 256 * 16384 * 4);
-  EXPECT_GE(memory->convolution.histories, size_t{4} * 256 * 16384 * 4);
+  EXPECT_GE(memory->convolution.bank, size_t{4} * 256 * 16384 * 4);
+  EXPECT_GE(memory->convolution.histories, size_t{4} * 256 * 8192 * 4);
 #if defined(LCSM_SANITIZED)
   GTEST_SKIP() << "sanitizers need memory of their own";
 #endif

@@ -228,6 +228,7 @@ StatusOr<ModelMemory> StackModel::EstimateMemory(const PrepareOptions& options,
   ModelMemory memory;
   memory.weights = weights_->bytes() + foretold->weights;
   memory.convolution = foretold->convolution;
+  memory.preparing = memory.weights + memory.convolution.Preparing();
   memory.activations =
       StackState::Bytes(*weights_, extent.mixers.horizon) + foretold->states;
   memory.prefill = extent.panel_bytes;

@@ -115,15 +115,15 @@ struct ModelMemory {
   // Of known tokens taken in layer by layer (PrepareOptions::steps): filters'
   // spectra kept for them, and what one call for all of them needs.
   size_t prefill = 0;
+  // There at most at a time before a state exists, weights included: taps that
+  // spectra are made of are gone when histories come.
+  size_t preparing = 0;
   // The rest is for models on a device, whose memory is then what all of the
   // above is about. Its name; empty on the CPU.
   std::string device;
   size_t device_free = 0;  // Left there now, beside the weights.
-  // There at most at a time before a state exists, weights included: taps that
-  // spectra are made of are gone when histories come.
-  size_t preparing = 0;
-  size_t host = 0;        // In the host's memory while preparing.
-  std::string uncounted;  // What nobody can foretell, for people.
+  size_t host = 0;         // In the host's memory while preparing.
+  std::string uncounted;   // What nobody can foretell, for people.
   // Null where nothing is computed by steps.
   std::shared_ptr<const DeviceTileCosts> tile_costs;
   // Where several devices share a model: of each, in their order. What stands

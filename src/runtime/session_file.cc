@@ -72,6 +72,7 @@ std::string Header(const SessionRecord& r) {
                {"num_stops", o.stop.size()}};
   // Files of other sessions stay as they were before there were such.
   if (r.growable) json["growable"] = true;
+  if (r.one_block) json["one_block"] = true;
   // Invalid UTF-8 cannot be in JSON; stop texts are sections of their own.
   return json.dump(1, ' ', false, Json::error_handler_t::replace);
 }
@@ -119,6 +120,7 @@ Status ReadHeader(const ConfigJson& json, SessionRecord* r, size_t* num_stops) {
   LCSM_RETURN_IF_ERROR(flag("logprobs", &o.logprobs));
   LCSM_RETURN_IF_ERROR(flag("ends_sequence", &o.ends_sequence));
   LCSM_ASSIGN_OR_RETURN(r->growable, json.GetBoolOr("growable", false));
+  LCSM_ASSIGN_OR_RETURN(r->one_block, json.GetBoolOr("one_block", false));
   r->sample = sample;
   const auto known_method = conv::MethodFromName(method);
   const auto known_schedule = conv::ScheduleFromName(schedule);
@@ -185,7 +187,10 @@ SessionRecord MakeSessionRecord(const Model& model,
   record.method = plans.method;
   record.schedule = plans.schedule;
   record.levels = PrintLevels(plans.levels);
-  record.growable = prepared.plan().problem.growable;
+  const conv::Plan& plan = prepared.plan();
+  record.growable = plan.problem.growable;
+  record.one_block =
+      !plan.two_blocks && !plan.problem.growable && !plan.problem.primed;
   record.prompt = std::move(prompt);
   return record;
 }
@@ -291,6 +296,7 @@ StatusOr<PrepareOptions> OpenedSession::ToPrepareOptions(
   prepare.growable = record.growable;
   plan.method = record.method;
   plan.schedule = record.schedule;
+  plan.two_blocks = !record.one_block;
   LCSM_ASSIGN_OR_RETURN(auto levels,
                         ParseAllLevels(record.levels, reader.name()));
   plan.levels.clear();
@@ -332,6 +338,7 @@ void PlanAnew(PrepareOptions* prepare) {
     }
   }
   plan.levels.clear();
+  plan.two_blocks = false;
   prepare->levels.clear();
 }
 

@@ -190,9 +190,11 @@ HWY_INLINE BlockSum AtLane(BlockSum sum, size_t block, size_t lane) {
   return sum;
 }
 
-HWY_NOINLINE void FftBlocks(const FftTables& tables,
-                            const float* HWY_RESTRICT x, const BlockSum& sum,
-                            size_t n_out, float* HWY_RESTRICT acc,
+// x may be acc: it has been read when outputs are written, and each trip has
+// lanes of its own.
+HWY_NOINLINE void FftBlocks(const FftTables& tables, const float* x,
+                            const BlockSum& sum, size_t n_out, float* acc,
+                            Accumulators accumulators,
                             float* HWY_RESTRICT scratch) {
   const LaneTag d;
   const size_t step = hn::Lanes(d);
@@ -205,7 +207,7 @@ HWY_NOINLINE void FftBlocks(const FftTables& tables,
       DescendSum(tables, part, depth, k, block / parts,
                  k * (block / parts) * 2 * step, scratch);
     }
-    JoinOutput(d, tables, scratch, n_out, acc + lane);
+    JoinOutput(d, tables, scratch, n_out, acc + lane, accumulators);
   }
 }
 
@@ -227,7 +229,7 @@ HWY_NOINLINE void FftBlocksTwo(const FftTables& tables,
                   depth, k, block / parts, k * (block / parts) * 2 * step,
                   scratch, second);
     }
-    JoinOutput(d, tables, scratch, n_out, acc + lane);
+    JoinOutput<To::kSum>(d, tables, scratch, n_out, acc + lane);
   }
 }
 
@@ -258,8 +260,8 @@ HWY_NOINLINE void FftBlocksPart(const FftTables& tables, const FftPart& part,
                 part.end);
       return;
     case FftPart::Kind::kOutput:
-      JoinOutput<false>(d, tables, scratch, n_out, out + lane, part.begin,
-                        part.end);
+      JoinOutput<To::kPlace>(d, tables, scratch, n_out, out + lane, part.begin,
+                             part.end);
       return;
   }
 }

@@ -273,18 +273,26 @@ HWY_INLINE void SplitInput(LaneTag d, const FftTables& tables,
   }
 }
 
-// One line of outputs: added to what is there, or in its place.
-template <bool kAdd>
+// What becomes of a line of outputs.
+enum class To {
+  kSum,    // Added to what is there.
+  kZeros,  // The same bits as if zeros were there.
+  kPlace,  // Put there as it is.
+};
+
+template <To kTo>
 HWY_INLINE void Output(LaneTag d, LaneVec v, size_t n, size_t n_out,
                        float* HWY_RESTRICT out) {
   if (n >= n_out) return;
-  if constexpr (kAdd) v = hn::Add(hn::Load(d, out + n * kLanes), v);
+  if constexpr (kTo == To::kSum) v = hn::Add(hn::Load(d, out + n * kLanes), v);
+  // Not nothing: it makes zeros of negative ones.
+  if constexpr (kTo == To::kZeros) v = hn::Add(hn::Zero(d), v);
   hn::Store(v, d, out + n * kLanes);
 }
 
 // Last pass: joins and keeps the imaginary parts (the wanted half of the
 // product); points as in the first pass.
-template <bool kAdd>
+template <To kTo>
 HWY_INLINE void JoinOutput(LaneTag d, const FftTables& tables,
                            const float* HWY_RESTRICT work, size_t n_out,
                            float* HWY_RESTRICT out, size_t begin, size_t end) {
@@ -295,10 +303,10 @@ HWY_INLINE void JoinOutput(LaneTag d, const FftTables& tables,
     for (size_t n = begin; n < end && n < n_out; ++n) {
       const Complex a = LoadC(d, work + n * point);
       const Complex b = LoadC(d, work + (n + half) * point);
-      Output<kAdd>(d, hn::Add(a.im, b.im), n, n_out, out);
+      Output<kTo>(d, hn::Add(a.im, b.im), n, n_out, out);
       const Complex s =
           SubC(a, b);  // Times conj(r) = (1 - i) kHalf; its imaginary part:
-      Output<kAdd>(d, hn::Mul(c, hn::Sub(s.im, s.re)), n + half, n_out, out);
+      Output<kTo>(d, hn::Mul(c, hn::Sub(s.im, s.re)), n + half, n_out, out);
     }
     return;
   }
@@ -310,14 +318,15 @@ HWY_INLINE void JoinOutput(LaneTag d, const FftTables& tables,
                 LoadC(d, work + (n + quarter) * point),
                 LoadC(d, work + (n + 2 * quarter) * point),
                 LoadC(d, work + (n + 3 * quarter) * point), a0, a1, a2, a3);
-    Output<kAdd>(d, a0.im, n, n_out, out);
-    Output<kAdd>(d, ImagMulConj(a1, r.r1), n + quarter, n_out, out);
-    Output<kAdd>(d, ImagMulConj(a2, r.r2), n + 2 * quarter, n_out, out);
-    Output<kAdd>(d, ImagMulConj(a3, r.r3), n + 3 * quarter, n_out, out);
+    Output<kTo>(d, a0.im, n, n_out, out);
+    Output<kTo>(d, ImagMulConj(a1, r.r1), n + quarter, n_out, out);
+    Output<kTo>(d, ImagMulConj(a2, r.r2), n + 2 * quarter, n_out, out);
+    Output<kTo>(d, ImagMulConj(a3, r.r3), n + 3 * quarter, n_out, out);
   }
 }
 
 // Last pass from eight parts.
+template <To kTo>
 HWY_INLINE void JoinOutput8(LaneTag d, const FftTables& tables,
                             const float* HWY_RESTRICT work, size_t n_out,
                             float* HWY_RESTRICT acc) {
@@ -339,22 +348,33 @@ HWY_INLINE void JoinOutput8(LaneTag d, const FftTables& tables,
       t[h][3] = MulConjC(a3, r[h].r3);
     }
     for (size_t q = 0; q < 4; ++q) {
-      Output<true>(d, hn::Add(t[0][q].im, t[1][q].im), n + q * row, n_out, acc);
+      Output<kTo>(d, hn::Add(t[0][q].im, t[1][q].im), n + q * row, n_out, acc);
       const Complex s = SubC(t[0][q], t[1][q]);
-      Output<true>(d, hn::Mul(c, hn::Sub(s.im, s.re)), n + (q + 4) * row, n_out,
-                   acc);
+      Output<kTo>(d, hn::Mul(c, hn::Sub(s.im, s.re)), n + (q + 4) * row, n_out,
+                  acc);
     }
+  }
+}
+
+template <To kTo>
+HWY_INLINE void JoinOutput(LaneTag d, const FftTables& tables,
+                           const float* HWY_RESTRICT work, size_t n_out,
+                           float* HWY_RESTRICT acc) {
+  if (OuterOf(tables).parts == 8) {
+    JoinOutput8<kTo>(d, tables, work, n_out, acc);
+  } else {
+    JoinOutput<kTo>(d, tables, work, n_out, acc, 0,
+                    tables.block() / OuterParts(tables));
   }
 }
 
 HWY_INLINE void JoinOutput(LaneTag d, const FftTables& tables,
                            const float* HWY_RESTRICT work, size_t n_out,
-                           float* HWY_RESTRICT acc) {
-  if (OuterOf(tables).parts == 8) {
-    JoinOutput8(d, tables, work, n_out, acc);
+                           float* HWY_RESTRICT acc, Accumulators accumulators) {
+  if (accumulators == Accumulators::kFresh) {
+    JoinOutput<To::kZeros>(d, tables, work, n_out, acc);
   } else {
-    JoinOutput<true>(d, tables, work, n_out, acc, 0,
-                     tables.block() / OuterParts(tables));
+    JoinOutput<To::kSum>(d, tables, work, n_out, acc);
   }
 }
 

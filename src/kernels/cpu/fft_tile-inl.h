@@ -136,9 +136,11 @@ void DescendTwo(const FftTables& tables, size_t depth, size_t index, size_t n,
   JoinBlock(d, n, roots, work);
 }
 
-HWY_NOINLINE void FftTile(const FftTables& tables, const float* HWY_RESTRICT x,
+// x may be acc: it has been read when outputs are written, and each trip has
+// lanes of its own.
+HWY_NOINLINE void FftTile(const FftTables& tables, const float* x,
                           const float* HWY_RESTRICT spectrum, size_t n_out,
-                          float* HWY_RESTRICT acc,
+                          float* acc, Accumulators accumulators,
                           float* HWY_RESTRICT scratch) {
   const LaneTag d;
   const size_t step = hn::Lanes(d);
@@ -153,7 +155,7 @@ HWY_NOINLINE void FftTile(const FftTables& tables, const float* HWY_RESTRICT x,
       Descend(tables, outer.depth, k, block / outer.parts, h + offset,
               scratch + offset);
     }
-    JoinOutput(d, tables, scratch, n_out, acc + lane);
+    JoinOutput(d, tables, scratch, n_out, acc + lane, accumulators);
   }
 }
 
@@ -178,7 +180,7 @@ HWY_NOINLINE void FftTileTwo(const FftTables& tables,
       DescendTwo(tables, depth, k, block / parts, one + from + at,
                  two + from + at, scratch + at, other + at);
     }
-    JoinOutput(d, tables, scratch, n_out, acc + lane);
+    JoinOutput<To::kSum>(d, tables, scratch, n_out, acc + lane);
   }
 }
 
