@@ -327,7 +327,7 @@ StatusOr<Plan> PlanOf(const Problem& problem, const PlanOptions& options) {
 StatusOr<Plan> MakePlan(const Problem& problem, const PlanOptions& options) {
   LCSM_RETURN_IF_ERROR(CheckProblem(problem));
   LCSM_ASSIGN_OR_RETURN(Plan plan, PlanOf(problem, options));
-  plan.two_blocks = options.two_blocks;
+  plan.rings = options.rings;
   LCSM_RETURN_IF_ERROR(CheckMemory(plan, options));
   return plan;
 }

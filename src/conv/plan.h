@@ -61,6 +61,13 @@ struct Level {
   bool operator==(const Level&) const = default;
 };
 
+// How short histories may be where a plan does not need all inputs.
+enum class Rings {
+  kOneBlock,   // A ring of one top block where that does.
+  kTwoBlocks,  // Two of them: sessions in files of earlier builds.
+  kNone,       // L lines: those that devices have saved.
+};
+
 class TileCosts;  // tile_costs.h
 class Tuning;     // tuning.h
 struct Plan;
@@ -90,9 +97,7 @@ struct PlanOptions {
   // are an error, which kPlanned does its best to avoid.
   size_t memory_limit = 0;
   size_t threads = 1;  // That the limit's scratch memory is for.
-  // Histories that are rings have two top blocks where one would do: what is in
-  // session files of earlier builds, and in those that devices write.
-  bool two_blocks = false;
+  Rings rings = Rings::kOneBlock;
   // What the limit is compared with, if not null, instead of
   // MemoryEstimate::AtMost:
   // where plans are followed by others than OnlineConvolution. All spectra are
@@ -133,7 +138,7 @@ struct Plan {
   Schedule schedule = Schedule::kAcrossLayers;
   std::vector<Level> levels;  // As above, small blocks first. Empty for lazy
                               // and eager, and where no tap reaches back.
-  bool two_blocks = false;    // See PlanOptions.
+  Rings rings = Rings::kOneBlock;
 
   bool Deferred() const {
     return !levels.empty() && levels.back().serves == Serves::kDistant;

@@ -33,15 +33,11 @@ Signal Noise(size_t n, std::mt19937& rng) {
   return noise;
 }
 
-enum class Histories { kWhole, kTwoBlocks, kOneBlock };
-
-StatusOr<Plan> PlanWith(Histories histories, const Problem& problem,
+StatusOr<Plan> PlanWith(Rings rings, const Problem& problem,
                         const PlanOptions& options) {
-  Problem own = problem;
-  own.primed = histories == Histories::kWhole;
   PlanOptions with = options;
-  with.two_blocks = histories == Histories::kTwoBlocks;
-  return MakePlan(own, with);
+  with.rings = rings;
+  return MakePlan(problem, with);
 }
 
 // By steps and by stretches of known positions, over a fork and a file.
@@ -129,13 +125,12 @@ TEST_P(RingTest, HaveTheBitsOfWholeHistories) {
       PlanOptions options;
       options.method = Method::kPlanned;
       options.levels = ParseLevels(c.levels, "levels").value();
-      const auto one = PlanWith(Histories::kOneBlock, problem, options);
+      const auto one = PlanWith(Rings::kOneBlock, problem, options);
       if (!one.ok()) continue;  // A level with nothing to do.
       SCOPED_TRACE(std::string(c.levels) + ", L " + std::to_string(length) +
                    ", H " + std::to_string(problem.taps));
-      const Plan two =
-          PlanWith(Histories::kTwoBlocks, problem, options).value();
-      const Plan whole = PlanWith(Histories::kWhole, problem, options).value();
+      const Plan two = PlanWith(Rings::kTwoBlocks, problem, options).value();
+      const Plan whole = PlanWith(Rings::kNone, problem, options).value();
       EXPECT_EQ(HistoryLines(*one), std::min(length, c.one));
       EXPECT_EQ(HistoryLines(two), std::min(length, c.two));
       EXPECT_EQ(HistoryLines(whole), length);
@@ -160,7 +155,7 @@ TEST_P(RingTest, HaveTheBitsOfWholeHistories) {
           ASSERT_EQ(
               std::memcmp(got.data(), want.data(), want.size() * sizeof(float)),
               0)
-              << (plan.two_blocks ? "two blocks" : "one block");
+              << (plan.rings == Rings::kTwoBlocks ? "two blocks" : "one block");
         }
       }
     }

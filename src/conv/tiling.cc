@@ -134,7 +134,7 @@ size_t TapsWanted(const Plan& plan, size_t levels) {
 size_t TapsKept(const Plan& plan) { return TapsWanted(plan, 0); }
 
 bool IsWorthShrinking(size_t taps, size_t wanted) {
-  return wanted <= taps - taps / 4;
+  return wanted < taps && wanted <= taps - taps / 4;
 }
 
 size_t TapsMade(const Plan& plan) {
@@ -154,7 +154,10 @@ bool Evaluates(const Plan& plan) {
 
 size_t HistoryLines(const Plan& plan) {
   const size_t length = plan.problem.length;
-  if (plan.problem.primed || plan.problem.growable) return length;
+  if (plan.problem.primed || plan.problem.growable ||
+      plan.rings == Rings::kNone) {
+    return length;
+  }
   if (plan.levels.empty()) {
     // Lazy and eager want everything; without tiles one line would do, and
     // two keep the red cells' kernel within bounds.
@@ -165,7 +168,8 @@ size_t HistoryLines(const Plan& plan) {
   const Level& last = plan.levels.back();
   const size_t top = last.block;
   size_t blocks = last.serves == Serves::kSiblings &&
-                          last.tau == Tau::kFftFused && !plan.two_blocks
+                          last.tau == Tau::kFftFused &&
+                          plan.rings == Rings::kOneBlock
                       ? 1
                       : 2;
   for (const Level& level : plan.levels) {

@@ -193,43 +193,56 @@ TEST_P(HyenaDeviceTest, SessionsMoveBetweenDevices) {
   const auto on_device = Place(test.model);
   const auto tokens = RandomTokens(180, 12, 7);
   const auto want = ReferenceLogits(test.config, test.tensors, tokens);
+  struct Stop {
+    size_t steps, known, at;
+  };
+  const Model* const cpu = test.model.get();
+  const Model* const gpu = on_device.get();
+  const std::vector<std::vector<const Model*>> ways = {
+      {cpu, gpu}, {gpu, cpu}, {gpu, gpu}, {cpu, gpu, cpu}};
+  // From an empty context histories on the CPU may be rings of a block, 128
+  // positions here, and more than those may follow where the device stops.
   for (const conv::PlanOptions& plan : Plans()) {
-    for (const size_t stop : {100, 143}) {
-      for (int way = 0; way < 3; ++way) {
-        const Model& from = way == 0 ? *test.model : *on_device;
-        const Model& to = way == 1 ? *test.model : *on_device;
-        SCOPED_TRACE(fmt::format("way {} at {}", way, stop));
+    for (const auto [steps, known, stop] :
+         {Stop{80, 100, 100}, Stop{80, 100, 143}, Stop{180, 0, 20},
+          Stop{180, 0, 143}}) {
+      for (const auto& way : ways) {
+        SCOPED_TRACE(fmt::format("way {} at {} of {} steps", &way - ways.data(),
+                                 stop, steps));
         const PrepareOptions options = {
-            .horizon = 180, .steps = 80, .plan = plan};
-        const auto prepared = from.Prepare(options, pool_, nullptr).value();
-        const auto state = prepared->NewState(pool_).value();
-        ASSERT_TRUE(state->Prefill(std::span(tokens.data(), 100), {}).ok());
+            .horizon = 180, .steps = steps, .plan = plan};
+        auto prepared = way[0]->Prepare(options, pool_, nullptr).value();
+        auto state = prepared->NewState(pool_).value();
+        ASSERT_TRUE(state->Prefill(std::span(tokens.data(), known), {}).ok());
         std::vector<float> logits(16);
-        for (size_t t = 100; t < stop; ++t) {
+        for (size_t t = known; t < stop; ++t) {
           state->Step(tokens[t], logits.data());
         }
-        const io::ScratchFolder folder;
-        const auto file = folder.path() / "session";
-        SessionRecord record = MakeSessionRecord(
-            from, *prepared, {tokens.begin(), tokens.begin() + stop});
-        record.sampled.logits = logits;
-        Status status = SaveSession(file, record, *state);
-        ASSERT_TRUE(status.ok()) << status.message();
-        auto opened = OpenSession(file);
-        ASSERT_TRUE(opened.ok()) << opened.status().message();
-        status = opened->Check(to.info());
-        ASSERT_TRUE(status.ok()) << status.message();
-        const auto again =
-            to.Prepare(opened->ToPrepareOptions({}).value(), pool_, nullptr)
-                .value()
-                ->NewState(pool_)
-                .value();
-        status = opened->Load(*again);
-        ASSERT_TRUE(status.ok()) << status.message();
-        EXPECT_EQ(again->position(), stop);
-        EXPECT_EQ(again->StepRoom(), 180 - stop);
+        for (size_t hop = 1; hop < way.size(); ++hop) {
+          const io::ScratchFolder folder;
+          const auto file = folder.path() / "session";
+          SessionRecord record = MakeSessionRecord(
+              *way[hop - 1], *prepared,
+              {tokens.begin(), tokens.begin() + static_cast<long>(stop)});
+          record.sampled.logits = logits;
+          Status status = SaveSession(file, record, *state);
+          ASSERT_TRUE(status.ok()) << status.message();
+          auto opened = OpenSession(file);
+          ASSERT_TRUE(opened.ok()) << opened.status().message();
+          status = opened->Check(way[hop]->info());
+          ASSERT_TRUE(status.ok()) << status.message();
+          prepared = way[hop]
+                         ->Prepare(opened->ToPrepareOptions({}).value(), pool_,
+                                   nullptr)
+                         .value();
+          state = prepared->NewState(pool_).value();
+          status = opened->Load(*state);
+          ASSERT_TRUE(status.ok()) << status.message();
+          EXPECT_EQ(state->position(), stop);
+          EXPECT_EQ(state->StepRoom(), 180 - stop);
+        }
         for (size_t t = stop; t < 180; ++t) {
-          again->Step(tokens[t], logits.data());
+          state->Step(tokens[t], logits.data());
           for (size_t v = 0; v < 16; ++v) {
             ASSERT_NEAR(logits[v], want[t * 16 + v], 1e-4) << t;
           }

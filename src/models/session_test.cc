@@ -32,6 +32,7 @@ std::vector<conv::PlanOptions> AllPlans() {
           {.method = conv::Method::kPlanned},
           {.method = conv::Method::kFutureFill},
           {.method = conv::Method::kGardner},
+          {.method = conv::Method::kPlanned, .rings = conv::Rings::kTwoBlocks},
           flat,
           evaluated};
 }
@@ -116,6 +117,8 @@ TEST(SessionTest, ResumedRunsAreUnbroken) {
         ASSERT_TRUE(opened.ok()) << opened.status().message();
         ASSERT_TRUE(opened->Check(test.model->info()).ok());
         EXPECT_EQ(opened->record.prompt, broken.prompt);
+        EXPECT_EQ(opened->record.rings,
+                  long_prompt ? conv::Rings::kNone : plan.rings);
         // Another number of threads.
         ThreadPool pool(3);
         conv::PlanOptions threads;

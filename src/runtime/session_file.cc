@@ -21,6 +21,12 @@ using io::ConfigJson;
 
 constexpr int64_t kMaxCount = int64_t{1} << 40;
 
+// What the header says of conv::Rings. Earlier builds, which knew two blocks
+// only, said nothing.
+constexpr char kOneBlock[] = "one block";
+constexpr char kTwoBlocks[] = "two blocks";
+constexpr char kWhole[] = "whole";
+
 template <typename T>
 Status Put(io::SectionWriter& writer, const char* name,
            const std::vector<T>& values) {
@@ -72,7 +78,8 @@ std::string Header(const SessionRecord& r) {
                {"num_stops", o.stop.size()}};
   // Files of other sessions stay as they were before there were such.
   if (r.growable) json["growable"] = true;
-  if (r.one_block) json["one_block"] = true;
+  if (r.rings == conv::Rings::kOneBlock) json["histories"] = kOneBlock;
+  if (r.rings == conv::Rings::kNone) json["histories"] = kWhole;
   // Invalid UTF-8 cannot be in JSON; stop texts are sections of their own.
   return json.dump(1, ' ', false, Json::error_handler_t::replace);
 }
@@ -120,7 +127,16 @@ Status ReadHeader(const ConfigJson& json, SessionRecord* r, size_t* num_stops) {
   LCSM_RETURN_IF_ERROR(flag("logprobs", &o.logprobs));
   LCSM_RETURN_IF_ERROR(flag("ends_sequence", &o.ends_sequence));
   LCSM_ASSIGN_OR_RETURN(r->growable, json.GetBoolOr("growable", false));
-  LCSM_ASSIGN_OR_RETURN(r->one_block, json.GetBoolOr("one_block", false));
+  LCSM_ASSIGN_OR_RETURN(const std::string histories,
+                        json.GetStringOr("histories", kTwoBlocks));
+  if (histories == kOneBlock) {
+    r->rings = conv::Rings::kOneBlock;
+  } else if (histories == kWhole) {
+    r->rings = conv::Rings::kNone;
+  } else if (histories != kTwoBlocks) {
+    return json.Wrong("histories", fmt::format("'{}', '{}' or '{}'", kOneBlock,
+                                               kTwoBlocks, kWhole));
+  }
   r->sample = sample;
   const auto known_method = conv::MethodFromName(method);
   const auto known_schedule = conv::ScheduleFromName(schedule);
@@ -189,8 +205,9 @@ SessionRecord MakeSessionRecord(const Model& model,
   record.levels = PrintLevels(plans.levels);
   const conv::Plan& plan = prepared.plan();
   record.growable = plan.problem.growable;
-  record.one_block =
-      !plan.two_blocks && !plan.problem.growable && !plan.problem.primed;
+  record.rings = plan.problem.growable || plan.problem.primed
+                     ? conv::Rings::kNone
+                     : plan.rings;
   record.prompt = std::move(prompt);
   return record;
 }
@@ -296,7 +313,7 @@ StatusOr<PrepareOptions> OpenedSession::ToPrepareOptions(
   prepare.growable = record.growable;
   plan.method = record.method;
   plan.schedule = record.schedule;
-  plan.two_blocks = !record.one_block;
+  plan.rings = record.rings;
   LCSM_ASSIGN_OR_RETURN(auto levels,
                         ParseAllLevels(record.levels, reader.name()));
   plan.levels.clear();
@@ -338,7 +355,7 @@ void PlanAnew(PrepareOptions* prepare) {
     }
   }
   plan.levels.clear();
-  plan.two_blocks = false;
+  plan.rings = conv::Rings::kOneBlock;
   prepare->levels.clear();
 }
 

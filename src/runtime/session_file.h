@@ -35,9 +35,7 @@ struct SessionRecord {
   // eager), "; " between executors; one where all have the same.
   std::string levels;
   bool growable = false;
-  // Histories that are rings are so as plans have them today: see
-  // conv::PlanOptions::two_blocks.
-  bool one_block = false;
+  conv::Rings rings = conv::Rings::kTwoBlocks;
   // The generation. `options.cancel` is not part of it.
   GenerateOptions options;
   uint64_t sample = 0;
