@@ -82,9 +82,9 @@ PreparedConvolution::Create(Plan plan,
     if (op == nullptr) {
       LCSM_ASSIGN_OR_RETURN(op, MakeLevelOp(problem, level, *filters, pool));
     }
-    const size_t wanted = TapsWanted(plan, k);
-    if (filters.use_count() == 1 && IsWorthShrinking(filters->taps(), wanted)) {
-      LCSM_RETURN_IF_ERROR(shrink(wanted));
+    const size_t left = TapsLeft(plan, k, filters->taps());
+    if (filters.use_count() == 1 && left < filters->taps()) {
+      LCSM_RETURN_IF_ERROR(shrink(left));
     }
   }
   if (const size_t kept = TapsKept(plan); kept < filters->taps()) {

@@ -390,10 +390,9 @@ size_t MostWhileMaking(const Plan& plan) {
     spectra += filter_groups * SpectraFloats(plan.problem, plan.levels[k]) *
                sizeof(float);
     most = std::max(most, bank_bytes(taps) + spectra);
-    if (const size_t wanted = TapsWanted(plan, k);
-        IsWorthShrinking(taps, wanted)) {
-      most = std::max(most, bank_bytes(taps) + bank_bytes(wanted) + spectra);
-      taps = wanted;
+    if (const size_t left = TapsLeft(plan, k, taps); left < taps) {
+      most = std::max(most, bank_bytes(taps) + bank_bytes(left) + spectra);
+      taps = left;
     }
   }
   const size_t kept = TapsKept(plan);
@@ -432,8 +431,8 @@ MemoryEstimate Plan::Memory(size_t threads) const {
   bytes.scratch += threads * scratch * sizeof(float);
   bytes.scratch += EvaluatedTaps::BytesFor(*this, threads);
   if (bytes.bank != 0) {
-    bytes.making = MostWhileMaking(*this) -
-                   std::min(MostWhileMaking(*this), bytes.taps + bytes.spectra);
+    const size_t most = MostWhileMaking(*this);
+    bytes.making = most - std::min(most, bytes.taps + bytes.spectra);
   }
   return bytes;
 }

@@ -61,13 +61,6 @@ struct Level {
   bool operator==(const Level&) const = default;
 };
 
-// How short histories may be where a plan does not need all inputs.
-enum class Rings {
-  kOneBlock,   // A ring of one top block where that does.
-  kTwoBlocks,  // Two of them: sessions in files of earlier builds.
-  kNone,       // L lines: those that devices have saved.
-};
-
 class TileCosts;  // tile_costs.h
 class Tuning;     // tuning.h
 struct Plan;
@@ -209,12 +202,10 @@ size_t SlotsOf(const Problem& problem, const Level& level);
 // levels, and the first few for red cells. At most min(H, L).
 size_t TapsKept(const Plan& plan);
 
-// The same when the spectra of the first `levels` levels are still to be made.
-size_t TapsWanted(const Plan& plan, size_t levels);
-
-// Whether a bank of so many taps is to be replaced by those that are wanted
-// while spectra are made: it is copied, so not for a few.
-bool IsWorthShrinking(size_t taps, size_t wanted);
+// What a bank of `taps` is cut to when the spectra of the first `levels` levels
+// are still to be made: those, and what is kept. It is copied, so not for a
+// few.
+size_t TapsLeft(const Plan& plan, size_t levels, size_t taps);
 
 // Taps that spectra are made of and levels read, but for what is evaluated
 // while running: min(H, L) unless the plan evaluates.

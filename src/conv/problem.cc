@@ -34,6 +34,9 @@ constexpr Names<Latency, 2> kLatencies = {{
     {Latency::kBest, "best"},
     {Latency::kFlat, "flat"},
 }};
+constexpr Names<Rings, 3> kRings = {{{Rings::kOneBlock, "one block"},
+                                     {Rings::kTwoBlocks, "two blocks"},
+                                     {Rings::kNone, "whole"}}};
 
 template <typename Enum, size_t kCount>
 const char* NameOf(const Names<Enum, kCount>& names, Enum value) {
@@ -58,6 +61,7 @@ const char* Name(Method method) { return NameOf(kMethods, method); }
 const char* Name(Tau tau) { return NameOf(kTaus, tau); }
 const char* Name(Schedule schedule) { return NameOf(kSchedules, schedule); }
 const char* Name(Latency latency) { return NameOf(kLatencies, latency); }
+const char* Name(Rings rings) { return NameOf(kRings, rings); }
 std::optional<Method> MethodFromName(const std::string& name) {
   return FromName(kMethods, name);
 }
@@ -70,6 +74,9 @@ std::optional<Schedule> ScheduleFromName(const std::string& name) {
 
 std::optional<Latency> LatencyFromName(const std::string& name) {
   return FromName(kLatencies, name);
+}
+std::optional<Rings> RingsFromName(const std::string& name) {
+  return FromName(kRings, name);
 }
 
 }  // namespace lcsm::conv

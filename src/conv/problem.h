@@ -80,13 +80,22 @@ enum class Latency {
           // sliced over the steps until they are due.
 };
 
+// How short histories may be where a plan does not need all inputs.
+enum class Rings {
+  kOneBlock,   // A ring of one top block where that does.
+  kTwoBlocks,  // Two of them: sessions in files of earlier builds.
+  kNone,       // L lines: those that devices have saved.
+};
+
 const char* Name(Method method);  // "lazy", "eager", "paper", "planned", ...
 const char* Name(Tau tau);  // "direct", "direct-blocked", "fft-library", ...
 const char* Name(Schedule schedule);
 const char* Name(Latency latency);  // "best", "flat"
+const char* Name(Rings rings);      // "one block", "two blocks", "whole"
 std::optional<Method> MethodFromName(const std::string& name);
 std::optional<Tau> TauFromName(const std::string& name);
 std::optional<Schedule> ScheduleFromName(const std::string& name);
 std::optional<Latency> LatencyFromName(const std::string& name);
+std::optional<Rings> RingsFromName(const std::string& name);
 
 }  // namespace lcsm::conv

@@ -116,8 +116,8 @@ size_t TapsOf(const Plan& plan, Reads&& reads) {
   return std::min(all, most);
 }
 
-}  // namespace
-
+// Taps that are wanted when the spectra of the first `levels` levels are still
+// to be made.
 size_t TapsWanted(const Plan& plan, size_t levels) {
   if (plan.method == Method::kLazy || plan.method == Method::kEager) {
     return std::min(plan.problem.taps, plan.problem.length);
@@ -131,10 +131,13 @@ size_t TapsWanted(const Plan& plan, size_t levels) {
   });
 }
 
+}  // namespace
+
 size_t TapsKept(const Plan& plan) { return TapsWanted(plan, 0); }
 
-bool IsWorthShrinking(size_t taps, size_t wanted) {
-  return wanted < taps && wanted <= taps - taps / 4;
+size_t TapsLeft(const Plan& plan, size_t levels, size_t taps) {
+  const size_t wanted = TapsWanted(plan, levels);
+  return wanted <= taps - taps / 4 ? wanted : taps;
 }
 
 size_t TapsMade(const Plan& plan) {

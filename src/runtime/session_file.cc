@@ -21,11 +21,8 @@ using io::ConfigJson;
 
 constexpr int64_t kMaxCount = int64_t{1} << 40;
 
-// What the header says of conv::Rings. Earlier builds, which knew two blocks
-// only, said nothing.
-constexpr char kOneBlock[] = "one block";
-constexpr char kTwoBlocks[] = "two blocks";
-constexpr char kWhole[] = "whole";
+// Of the headers of earlier builds, which knew no others and said nothing.
+constexpr conv::Rings kUnsaid = conv::Rings::kTwoBlocks;
 
 template <typename T>
 Status Put(io::SectionWriter& writer, const char* name,
@@ -78,8 +75,7 @@ std::string Header(const SessionRecord& r) {
                {"num_stops", o.stop.size()}};
   // Files of other sessions stay as they were before there were such.
   if (r.growable) json["growable"] = true;
-  if (r.rings == conv::Rings::kOneBlock) json["histories"] = kOneBlock;
-  if (r.rings == conv::Rings::kNone) json["histories"] = kWhole;
+  if (r.rings != kUnsaid) json["histories"] = conv::Name(r.rings);
   // Invalid UTF-8 cannot be in JSON; stop texts are sections of their own.
   return json.dump(1, ' ', false, Json::error_handler_t::replace);
 }
@@ -128,15 +124,12 @@ Status ReadHeader(const ConfigJson& json, SessionRecord* r, size_t* num_stops) {
   LCSM_RETURN_IF_ERROR(flag("ends_sequence", &o.ends_sequence));
   LCSM_ASSIGN_OR_RETURN(r->growable, json.GetBoolOr("growable", false));
   LCSM_ASSIGN_OR_RETURN(const std::string histories,
-                        json.GetStringOr("histories", kTwoBlocks));
-  if (histories == kOneBlock) {
-    r->rings = conv::Rings::kOneBlock;
-  } else if (histories == kWhole) {
-    r->rings = conv::Rings::kNone;
-  } else if (histories != kTwoBlocks) {
-    return json.Wrong("histories", fmt::format("'{}', '{}' or '{}'", kOneBlock,
-                                               kTwoBlocks, kWhole));
+                        json.GetStringOr("histories", conv::Name(kUnsaid)));
+  const auto known_rings = conv::RingsFromName(histories);
+  if (!known_rings) {
+    return json.Wrong("histories", "one that this program knows");
   }
+  r->rings = *known_rings;
   r->sample = sample;
   const auto known_method = conv::MethodFromName(method);
   const auto known_schedule = conv::ScheduleFromName(schedule);
