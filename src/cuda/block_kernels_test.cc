@@ -36,6 +36,7 @@ struct LinearCase {
   size_t in, out, rows;
   bool norm, bf16;
   LinearThen then;
+  uint32_t rounds = 1, log_teams = 0;
 };
 
 double WantOf(const LinearCase& c, const std::vector<float>& w,
@@ -54,15 +55,37 @@ TEST_P(BlockKernelsTest, LinearLayers) {
   std::vector<LinearCase> cases;
   for (const size_t in : {1, 3, 4, 17, 128, 131, 256, 260}) {
     for (const size_t out : {1, 7, 8, 9, 33}) {
-      cases.push_back({in, out, 1, in > 1, false, LinearThen::kStore});
-      cases.push_back({in, out, 5, false, true, LinearThen::kAdd});
-      cases.push_back({in, out, 8, in > 2, false, LinearThen::kGelu});
-      cases.push_back({in, out, 1, in > 2, true, LinearThen::kStore});
+      const uint32_t rounds = out > 8 ? 2 : 1;
+      cases.push_back({in, out, 1, in > 1, false, LinearThen::kStore, rounds});
+      cases.push_back({in, out, 5, false, true, LinearThen::kAdd, rounds});
+      cases.push_back({in, out, 8, in > 2, false, LinearThen::kGelu, rounds});
+      cases.push_back({in, out, 1, in > 2, true, LinearThen::kStore, rounds});
+    }
+  }
+  // Rows that registers hold, just, and not; whole and shared by teams; more
+  // rounds than go side by side.
+  for (const size_t in : {63, 128, 1020, 1024, 1028, 2052}) {
+    for (const uint32_t log_teams : {0u, 1u, 2u, 3u}) {
+      for (const uint32_t rounds : {1u, 2u, 5u}) {
+        const LinearCase one = {
+            in, 19, 1, true, false, LinearThen::kAdd, rounds, log_teams};
+        cases.push_back(one);
+        for (const size_t rows : {1, 3, 8}) {
+          LinearCase c = one;
+          c.rows = rows;
+          c.bf16 = rows != 1 || in % 8 != 0;
+          c.then = LinearThen::kStore;
+          c.norm = rows == 3;
+          cases.push_back(c);
+        }
+      }
     }
   }
   for (const LinearCase& c : cases) {
-    SCOPED_TRACE(testing::Message() << c.in << " to " << c.out << ", rows "
-                                    << c.rows << " bf16 " << c.bf16);
+    SCOPED_TRACE(testing::Message()
+                 << c.in << " to " << c.out << ", rows " << c.rows << " bf16 "
+                 << c.bf16 << " rounds " << c.rounds << " teams 2^"
+                 << c.log_teams);
     std::vector<float> w = Noise(c.in * c.out, 1);
     std::vector<Bfloat16> halves(w.size());
     for (size_t i = 0; i < w.size() && c.bf16; ++i) {
@@ -82,7 +105,8 @@ TEST_P(BlockKernelsTest, LinearLayers) {
     work.in = static_cast<uint32_t>(c.in);
     work.out = static_cast<uint32_t>(c.out);
     work.rows = static_cast<uint32_t>(c.rows);
-    work.rounds = c.out > 8 ? 2 : 1;
+    work.rounds = c.rounds;
+    work.log_teams = c.log_teams;
     work.x = on_x.data();
     work.norm_weight = c.norm ? on_nw.data() : nullptr;
     work.norm_bias = on_nb.data();
@@ -109,6 +133,108 @@ TEST_P(BlockKernelsTest, LinearLayers) {
       const double want = WantOf(c, w, b, u, before[i], i / c.out, i % c.out);
       // float32 sums of `in` products of order 1.
       ASSERT_NEAR(got[i], want, 4e-6 * (std::sqrt(c.in) + std::abs(want))) << i;
+    }
+  }
+}
+
+// One position after another, with a past that is shorter, as long and longer
+// than what is loaded at a time.
+TEST(LinearKernelTest, ShortFirOfAStream) {
+  constexpr size_t kSteps = 23, kStreams = 6, kRow = 1;
+  for (const uint32_t taps : {1u, 2u, 3u, 4u, 5u, 6u, 10u}) {
+    const uint32_t tail_rows = taps > 2 ? taps - 1 : 1;
+    const std::vector<float> p = Noise(kSteps * kStreams, 1),
+                             fir = Noise(taps * kStreams, 2),
+                             bias = Noise(kStreams, 3);
+    std::vector<float> tail((kRow + 1) * tail_rows * kStreams);
+    MixWork mix;
+    mix.width = 2;
+    mix.order = 2;
+    mix.fir_taps = taps;
+    mix.tail_rows = tail_rows;
+    mix.fir = fir.data();
+    mix.fir_bias = bias.data();
+    mix.tail = tail.data();
+    for (size_t t = 0; t < kSteps; ++t) {
+      for (size_t s = 0; s < kStreams; ++s) {
+        double want = bias[s];
+        for (size_t j = 0; j < taps && j <= t; ++j) {
+          want += static_cast<double>(fir[(taps - 1 - j) * kStreams + s]) *
+                  p[(t - j) * kStreams + s];
+        }
+        const float got = FirOfStream(mix, kRow, s, p[t * kStreams + s]);
+        ASSERT_NEAR(got, want, 1e-5) << taps << " taps at " << t;
+      }
+    }
+  }
+}
+
+// What a product's threads are asked to hold is there: all columns of the
+// models that we know, where sharing them makes it so, and four a thread at
+// least.
+TEST(LinearKernelTest, TeamsShareLongRowsAndFewRows) {
+  using Kernel = LinearKernel<float, 1>;
+  struct Shape {
+    uint32_t in, out, rounds;
+    uint32_t want;
+  };
+  for (const Shape& shape : std::vector<Shape>{
+           {256, 768, 3, 1},   // HyenaDNA's projections: 32 blocks else,
+           {256, 256, 1, 1},   // as here;
+           {256, 1024, 1, 0},  // there are 128;
+           {1024, 256, 1, 2},  // a row fits, and few do.
+           {768, 2304, 3, 2},  // The paper's width: two fours of columns
+           {768, 3072, 1, 0},  // a stream are held, and eight of a row.
+           {3072, 768, 1, 2},  // 24 of these, by four teams.
+           {128, 384, 3, 0},   // No thread without columns.
+           {100, 50, 1, 0},
+           {65536, 8, 1, 3}}) {
+    LinearWork work;
+    work.in = shape.in;
+    work.out = shape.out;
+    work.rounds = shape.rounds;
+    if (shape.rounds == 3) {
+      work.then = LinearThen::kMix;
+      work.mix.width = shape.out / 3;
+    }
+    work.log_teams = Kernel::LogTeams(work);
+    EXPECT_EQ(work.log_teams, shape.want) << shape.in << " to " << shape.out;
+    work.rows = 8;
+    EXPECT_EQ(Kernel::LogTeams(work), shape.want) << "of eight rows";
+    const uint64_t units = shape.out / shape.rounds;
+    EXPECT_EQ(Kernel::Blocks(work), CeilDiv(units << shape.want, 8));
+  }
+}
+
+// A launch may fetch before the one in front has run, and then has what was
+// there before. Here that is shown to be seen: weights made by a launch.
+TEST(LinearKernelTest, TheEmulatorFetchesAheadOfTheLaunchInFront) {
+  for (const bool overlaps : {false, true}) {
+    for (const bool apart : {false, true}) {
+      const auto device = MakeEmulatedDevice({.overlaps = overlaps});
+      const auto queue = device->NewQueue(false).value();
+      const std::vector<float> ones(16, 1.0f);
+      const auto one = device->Bring<float>(ones, "test").value();
+      const auto made = device->NewArray<float>(4, "test").value();
+      const auto y = device->NewArray<float>(1, "test").value();
+      LinearWork work;
+      work.weight = one.data();
+      work.in = work.out = 4;
+      work.x = one.data();
+      work.y = made.data();
+      queue->Launch<LinearKernel<float, 1>>(work);
+      if (apart) queue->Clear(y.data(), sizeof(float));
+      work.weight = made.data();
+      work.out = 1;
+      work.y = y.data();
+      queue->Launch<LinearKernel<float, 1>>(work);
+      ASSERT_TRUE(queue->Wait().ok());
+      const float got = Fetch(*device, y.data(), 1)[0];
+      if (overlaps && !apart) {
+        EXPECT_TRUE(std::isnan(got));
+      } else {
+        EXPECT_EQ(got, 16);
+      }
     }
   }
 }

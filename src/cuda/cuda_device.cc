@@ -48,7 +48,35 @@ StatusOr<std::unique_ptr<Queue>> CudaDevice::NewQueue(bool background) {
   return std::unique_ptr<Queue>(std::move(queue));
 }
 
-StatusOr<std::shared_ptr<Device>> CudaDevice::Open(int index) {
+// The wait is compiled away for capabilities below 9.0 (cuda_kernels.cu), also
+// where the driver makes newer code of such PTX; a launch that neither waits
+// nor is waited for would read what is not there yet. Some drivers were seen to
+// refuse such launches in captures (sgl-project/sglang, pull request 18596), so
+// this one is asked.
+bool CudaDevice::MayOverlap() {
+  for (size_t kernel = 0; kernel < AllKernels::kCount; ++kernel) {
+    cudaFuncAttributes attributes;
+    if (cudaFuncGetAttributes(&attributes, KernelFunction(kernel)) !=
+        cudaSuccess) {
+      (void)cudaGetLastError();
+      return false;
+    }
+    if (attributes.ptxVersion < 90) return false;
+  }
+  auto queue = NewQueue(false);
+  auto control = NewZeros<StepControl>(1, "a step's position");
+  if (!queue.ok() || !control.ok() || !(*queue)->BeginCapture().ok()) {
+    return false;
+  }
+  overlaps_ = true;
+  (*queue)->Launch<CountKernel>({control->data()});
+  (*queue)->Launch<CountKernel>({control->data()});
+  overlaps_ = false;
+  return (*queue)->EndCapture().ok();
+}
+
+StatusOr<std::shared_ptr<Device>> CudaDevice::Open(int index,
+                                                   const CudaOptions& options) {
   const std::string label = fmt::format("cuda:{}", index);
   int count = 0;
   LCSM_RETURN_IF_ERROR(
@@ -92,11 +120,15 @@ StatusOr<std::shared_ptr<Device>> CudaDevice::Open(int index) {
                     info.minor),
         "its kernels were loaded"));
   }
+  if (options.overlap && info.major >= 9) {
+    device->overlaps_ = device->MayOverlap();
+  }
   return std::shared_ptr<Device>(std::move(device));
 }
 
-StatusOr<std::shared_ptr<Device>> OpenCudaDevice(int index) {
-  return CudaDevice::Open(index);
+StatusOr<std::shared_ptr<Device>> OpenCudaDevice(int index,
+                                                 const CudaOptions& options) {
+  return CudaDevice::Open(index, options);
 }
 
 int CudaDeviceCount() {

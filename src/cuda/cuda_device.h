@@ -32,7 +32,8 @@ Status Explain(cudaError_t error, const std::string& who, const char* doing);
 
 class CudaDevice final : public Device {
  public:
-  static StatusOr<std::shared_ptr<Device>> Open(int index);
+  static StatusOr<std::shared_ptr<Device>> Open(int index,
+                                                const CudaOptions& options);
   ~CudaDevice() override {
     Use();
     if (copies_ != nullptr) (void)cudaStreamDestroy(copies_);
@@ -69,6 +70,9 @@ class CudaDevice final : public Device {
   }
 
   int index() const { return index_; }
+  // Whether a launch may begin before the one in front of it has ended; fixed
+  // before anybody else has the device.
+  bool overlaps() const { return overlaps_; }
   // Whether it still answers; remembers why not.
   bool Answers() {
     Use();
@@ -98,6 +102,9 @@ class CudaDevice final : public Device {
 
  private:
   explicit CudaDevice(int index) : index_(index) {}
+  // Whether kernels wait for launches in front of them by themselves, and the
+  // driver captures launches that leave that to them.
+  bool MayOverlap();
 
   Status CopyAndWait(void* to, const void* from, size_t bytes,
                      cudaMemcpyKind kind) {
@@ -141,6 +148,7 @@ class CudaDevice final : public Device {
 
   const int index_;
   DeviceInfo info_;
+  bool overlaps_ = false;
   cudaStream_t copies_ = nullptr;
   std::mutex copy_mutex_;
   mutable std::mutex mutex_;
@@ -190,7 +198,11 @@ class CudaQueue final : public Queue {
         made(cudaEventCreateWithFlags(&here_, cudaEventDisableTiming)));
     return made(cudaEventCreateWithFlags(&mark_, cudaEventDisableTiming));
   }
-  cudaStream_t stream() const { return stream_; }
+  // Whoever takes it enqueues something there that is no launch of ours.
+  cudaStream_t stream() {
+    behind_launch_ = false;
+    return stream_;
+  }
   const std::shared_ptr<CudaDevice>& device() const { return device_; }
   // From now on its work may wait for others.
   void Join(std::shared_ptr<CudaPeers> peers) { peers_ = std::move(peers); }
@@ -206,7 +218,7 @@ class CudaQueue final : public Queue {
   }
   void Clear(void* at, size_t bytes) noexcept override {
     device_->Use();
-    if (bytes != 0) (void)Check(cudaMemsetAsync(at, 0, bytes, stream_));
+    if (bytes != 0) (void)Check(cudaMemsetAsync(at, 0, bytes, stream()));
   }
   Status PrepareGemm() override;
   void Gemm(const GemmWork& work) noexcept override;
@@ -222,14 +234,14 @@ class CudaQueue final : public Queue {
   void WaitFor(Queue& other) noexcept override {
     auto& from = static_cast<CudaQueue&>(other);
     device_->Use();
-    (void)Check(cudaEventRecord(from.here_, from.stream_));
-    (void)Check(cudaStreamWaitEvent(stream_, from.here_, 0));
+    (void)Check(cudaEventRecord(from.here_, from.stream()));
+    (void)Check(cudaStreamWaitEvent(stream(), from.here_, 0));
   }
   Status BeginCapture() override {
     device_->Use();
     // Other threads may go on allocating meanwhile.
     const cudaError_t error =
-        cudaStreamBeginCapture(stream_, cudaStreamCaptureModeThreadLocal);
+        cudaStreamBeginCapture(stream(), cudaStreamCaptureModeThreadLocal);
     if (error != cudaSuccess) return NotCaptured(error);
     capturing_ = true;
     return OkStatus();
@@ -240,7 +252,7 @@ class CudaQueue final : public Queue {
     const Status met = std::exchange(captured_, OkStatus());
     cudaGraph_t graph = nullptr;
     cudaGraphExec_t exec = nullptr;
-    cudaError_t error = cudaStreamEndCapture(stream_, &graph);
+    cudaError_t error = cudaStreamEndCapture(stream(), &graph);
     if (error == cudaSuccess && met.ok()) {
       error = cudaGraphInstantiate(&exec, graph, 0);
     }
@@ -252,7 +264,7 @@ class CudaQueue final : public Queue {
   void Replay(const Graph& graph) noexcept override {
     device_->Use();
     (void)Check(
-        cudaGraphLaunch(static_cast<const CudaGraph&>(graph).exec(), stream_));
+        cudaGraphLaunch(static_cast<const CudaGraph&>(graph).exec(), stream()));
   }
   Status Wait() noexcept override {
     device_->Use();
@@ -263,7 +275,7 @@ class CudaQueue final : public Queue {
   }
   void Mark() noexcept override {
     device_->Use();
-    (void)Check(cudaEventRecord(mark_, stream_));
+    (void)Check(cudaEventRecord(mark_, stream()));
   }
   Status WaitForMark() noexcept override {
     device_->Use();
@@ -284,9 +296,22 @@ class CudaQueue final : public Queue {
       return;
     }
     void* pointers[] = {const_cast<void*>(args)};
-    (void)Check(cudaLaunchKernel(
-        KernelFunction(kernel), dim3(static_cast<unsigned>(blocks)),
-        dim3(static_cast<unsigned>(threads)), pointers, shared_bytes, stream_));
+    // Behind a launch of ours this one may begin before that has ended
+    // (programmatic dependent launch): all our kernels wait for it themselves.
+    // What a driver makes of that behind events, copies and libraries' work is
+    // not written anywhere, so there it is not asked for.
+    cudaLaunchAttribute overlap = {};
+    overlap.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    overlap.val.programmaticStreamSerializationAllowed = 1;
+    cudaLaunchConfig_t config = {};
+    config.gridDim = dim3(static_cast<unsigned>(blocks));
+    config.blockDim = dim3(static_cast<unsigned>(threads));
+    config.dynamicSmemBytes = shared_bytes;
+    config.stream = stream_;
+    config.attrs = &overlap;
+    config.numAttrs = behind_launch_ && device_->overlaps() ? 1 : 0;
+    (void)Check(cudaLaunchKernelExC(&config, KernelFunction(kernel), pointers));
+    behind_launch_ = true;
   }
 
  private:
@@ -327,7 +352,7 @@ class CudaQueue final : public Queue {
                 cudaMemcpyKind kind) noexcept {
     device_->Use();
     if (bytes != 0) {
-      (void)Check(cudaMemcpyAsync(to, from, bytes, kind, stream_));
+      (void)Check(cudaMemcpyAsync(to, from, bytes, kind, stream()));
     }
   }
 
@@ -339,6 +364,8 @@ class CudaQueue final : public Queue {
   Memory gemm_work_;
   std::shared_ptr<CudaPeers> peers_;
   bool capturing_ = false;
+  // Whether what was enqueued last is a launch of ours.
+  bool behind_launch_ = false;
   Status captured_;  // What captured launches met.
 };
 

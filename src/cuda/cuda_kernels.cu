@@ -6,16 +6,40 @@
 namespace lcsm::cuda {
 namespace {
 
+// Launches may begin before the one in front of them has ended
+// (CudaQueue::LaunchBytes), so each waits here until it has, whatever it does
+// afterwards. Only then is the next let in: one launch stands by, and leaves
+// room for those of other queues. Without overlap neither does anything.
+__device__ __forceinline__ void WaitForLaunchInFront() {
+#if __CUDA_ARCH__ >= 900
+  cudaGridDependencySynchronize();
+  cudaTriggerProgrammaticLaunchCompletion();
+#endif
+}
+
 template <typename Kernel>
 __global__ void __launch_bounds__(Kernel::kThreads)
     RunKernel(const __grid_constant__ typename Kernel::Args args) {
   extern __shared__ __align__(16) double shared[];
   typename Kernel::Thread state;
-  const int phases = Kernel::Phases(args, blockIdx.x);
-  for (int phase = 0; phase < phases; ++phase) {
-    if (phase != 0) __syncthreads();
+  if constexpr (Fetches<Kernel>) {
+    Kernel::Fetch(args, blockIdx.x, static_cast<int>(threadIdx.x), state);
+  }
+  WaitForLaunchInFront();
+  const auto run = [&](int phase, bool first) {
+    if (!first) __syncthreads();
     Kernel::Run(phase, args, blockIdx.x, static_cast<int>(threadIdx.x), state,
                 reinterpret_cast<float*>(shared));
+  };
+  if constexpr (HasFixedPhases<Kernel>) {
+    const int first = Kernel::FirstPhase(args);
+    LCSM_UNROLL
+    for (int phase = 0; phase < Kernel::kPhases; ++phase) {
+      if (phase >= first) run(phase, phase == first);
+    }
+  } else {
+    const int phases = Kernel::Phases(args, blockIdx.x);
+    for (int phase = 0; phase < phases; ++phase) run(phase, phase == 0);
   }
 }
 

@@ -330,10 +330,18 @@ struct DeviceChoice {
 // Errors: another text; the same GPU twice.
 StatusOr<DeviceChoice> ParseDevice(const std::string& text);
 
+struct CudaOptions {
+  // Whether launches may begin, and fetch, before those in front of them have
+  // ended, where the GPU can (compute capability 9.0). The bits are the same;
+  // false is for tests and measurements of it.
+  bool overlap = true;
+};
+
 // A GPU of this machine. Errors, a sentence each: a build without CUDA, no
 // driver, one that is too old, no device of that number, one that is too old
 // for the code in this build.
-StatusOr<std::shared_ptr<Device>> OpenCudaDevice(int index);
+StatusOr<std::shared_ptr<Device>> OpenCudaDevice(
+    int index, const CudaOptions& options = {});
 // How many there are; 0 also where there is no driver.
 int CudaDeviceCount();
 

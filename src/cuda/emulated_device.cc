@@ -12,12 +12,19 @@
 #include <vector>
 
 #include "base/aligned_buffer.h"
+#include "cuda/emulated_kernels.h"
 #include "kernels/library_fft.h"
 
 namespace lcsm::cuda {
 namespace {
 
-using Operation = std::function<void()>;
+struct Operation {
+  std::function<void()> run;
+  // What a launch fetches; null: nothing.
+  std::function<void()> fetch = nullptr;
+  // Whether that may be before the launch in front has run.
+  bool overlaps = false;
+};
 
 // For death tests, which look for the reason.
 [[noreturn]] void Die(const char* why) {
@@ -31,47 +38,6 @@ constexpr size_t kGemmWorkBytes = 4096, kFftWorkBytes = 640,
 
 // What compute capability 8.0 has.
 constexpr size_t kSharedBytes = 163 << 10;
-
-// Runs a launch. `turn` chooses the order of threads.
-using RunFunction = void (*)(uint64_t blocks, size_t shared_bytes,
-                             const void* args, size_t turn);
-
-template <typename Kernel>
-void RunKernel(uint64_t blocks, size_t shared_bytes, const void* args_bytes,
-               size_t turn) {
-  using Args = typename Kernel::Args;
-  const Args& args = *static_cast<const Args*>(args_bytes);
-  // In doubles: some kernels keep such there.
-  std::vector<double> shared(shared_bytes / sizeof(double) + 1);
-  constexpr auto kThreads = static_cast<size_t>(Kernel::kThreads);
-  std::vector<typename Kernel::Thread> threads(kThreads);
-  for (uint64_t k = 0; k < blocks; ++k) {
-    std::fill(shared.begin(), shared.end(),
-              std::numeric_limits<double>::quiet_NaN());
-    std::fill(threads.begin(), threads.end(), typename Kernel::Thread());
-    // Another order of blocks as well.
-    const auto block =
-        static_cast<uint32_t>(turn % 2 == 0 ? k : blocks - 1 - k);
-    const int phases = Kernel::Phases(args, block);
-    for (int phase = 0; phase < phases; ++phase) {
-      for (size_t t = 0; t < kThreads; ++t) {
-        // 77 has no factor in common with the numbers of threads.
-        const size_t thread =
-            turn % 3 == 0 ? t
-                          : (turn % 3 == 1 ? kThreads - 1 - t
-                                           : (t * 77 + turn) % kThreads);
-        Kernel::Run(phase, args, block, static_cast<int>(thread),
-                    threads[thread], reinterpret_cast<float*>(shared.data()));
-      }
-    }
-  }
-}
-
-template <typename... Kernels>
-RunFunction FunctionOf(size_t kernel, KernelList<Kernels...>) {
-  constexpr RunFunction kFunctions[] = {RunKernel<Kernels>...};
-  return kFunctions[kernel];
-}
 
 class EmulatedDevice final : public Device {
  public:
@@ -137,6 +103,7 @@ class EmulatedDevice final : public Device {
   size_t GemmWorkBytes() const override { return kGemmWorkBytes; }
 
   bool captures() const { return options_.captures; }
+  bool overlaps() const { return options_.overlaps; }
   bool captures_sums() const { return options_.captures_sums; }
   void CountCapture(int begun) { capturing_ += begun; }
   void NotWhileCapturing() const {
@@ -192,17 +159,14 @@ class EmulatedQueue final : public Queue {
   explicit EmulatedQueue(std::shared_ptr<EmulatedDevice> device)
       : device_(std::move(device)) {}
 
-  void Do(Operation operation) {
-    if (capturing_) {
-      captured_.push_back(std::move(operation));
-    } else {
-      pending_.push_back(std::move(operation));
-    }
+  void Do(std::function<void()> work) {
+    Enqueue({std::move(work)});
+    behind_launch_ = false;
   }
   // One rank's part of a sum.
-  void DoSum(Operation operation, std::function<bool()> in_order) {
+  void DoSum(std::function<void()> work, std::function<bool()> in_order) {
     if (capturing_) captured_order_ = std::move(in_order);
-    Do(std::move(operation));
+    Do(std::move(work));
   }
   void CopyIn(void* to, const void* from, size_t bytes) noexcept override {
     Copy(to, from, bytes);
@@ -245,9 +209,11 @@ class EmulatedQueue final : public Queue {
     });
   }
   void WaitFor(Queue& other) noexcept override {
+    behind_launch_ = false;
     static_cast<EmulatedQueue&>(other).Flush();
   }
   Status BeginCapture() override {
+    behind_launch_ = false;
     fails_at_end_ = !fails_at_end_;
     if (!device_->captures() && !fails_at_end_) {
       return Unsupported("emulated does not begin to capture");
@@ -260,7 +226,7 @@ class EmulatedQueue final : public Queue {
     auto graph = std::make_unique<EmulatedGraph>();
     graph->operations = std::exchange(captured_, {});
     graph->in_order = std::exchange(captured_order_, nullptr);
-    capturing_ = false;
+    capturing_ = behind_launch_ = false;
     device_->CountCapture(-1);
     if (!device_->captures()) {
       return Unsupported("emulated captured nothing");
@@ -274,12 +240,16 @@ class EmulatedQueue final : public Queue {
     }
     pending_.insert(pending_.end(), from.operations.begin(),
                     from.operations.end());
+    behind_launch_ = false;
   }
   Status Wait() noexcept override {
     Flush();
     return device_->status();
   }
-  void Mark() noexcept override { mark_ = pending_.size(); }
+  void Mark() noexcept override {
+    mark_ = pending_.size();
+    behind_launch_ = false;
+  }
   Status WaitForMark() noexcept override {
     while (mark_ != 0) RunOne();
     return device_->status();
@@ -308,7 +278,14 @@ class EmulatedQueue final : public Queue {
     // Copied now, as a launch does.
     auto bytes = std::make_shared<std::vector<double>>(args_bytes / 8 + 1);
     std::memcpy(bytes->data(), args, args_bytes);
-    Do([=, device = device_] {
+    const EmulatedKernel functions = EmulatedKernelOf(kernel);
+    Operation launch;
+    launch.overlaps = behind_launch_ && device_->overlaps();
+    const auto fetched = std::make_shared<Fetched>();
+    if (functions.fetch != nullptr) {
+      launch.fetch = [=] { *fetched = functions.fetch(blocks, bytes->data()); };
+    }
+    launch.run = [=, device = device_] {
       // A small `shared_bytes` is about transforms alone.
       const bool transform = kernel == AllKernels::IdOf<FftTileKernel>();
       if (blocks > kMostBlocks ||
@@ -317,17 +294,35 @@ class EmulatedQueue final : public Queue {
         std::abort();
       }
       if (!device->Count()) return;
-      FunctionOf(kernel, AllKernels())(blocks, shared_bytes, bytes->data(),
-                                       device->launches());
-    });
+      // Not again for the next replay: by then it is another's turn.
+      const Fetched now = std::exchange(*fetched, nullptr);
+      functions.run(blocks, shared_bytes, bytes->data(), device->launches(),
+                    now != nullptr || functions.fetch == nullptr
+                        ? now
+                        : functions.fetch(blocks, bytes->data()));
+    };
+    Enqueue(std::move(launch));
+    behind_launch_ = true;
   }
 
  private:
+  void Enqueue(Operation operation) {
+    if (capturing_) {
+      captured_.push_back(std::move(operation));
+    } else {
+      pending_.push_back(std::move(operation));
+    }
+  }
   void RunOne() {
     const Operation operation = std::move(pending_.front());
     pending_.pop_front();
     if (mark_ != 0) --mark_;
-    operation();
+    // As early as a GPU might.
+    if (!pending_.empty() && pending_.front().overlaps &&
+        pending_.front().fetch != nullptr) {
+      pending_.front().fetch();
+    }
+    operation.run();
   }
 
   const std::shared_ptr<EmulatedDevice> device_;
@@ -336,6 +331,7 @@ class EmulatedQueue final : public Queue {
   std::vector<Operation> captured_;
   std::function<bool()> captured_order_;  // Null where none was a sum.
   bool capturing_ = false, fails_at_end_ = false;
+  bool behind_launch_ = false;  // So the next launch may overlap with it.
   Memory gemm_work_;
 };
 

@@ -8,6 +8,8 @@
 // - threads run in an order that changes from launch to launch, so two that
 // meet
 //   in one phase without a barrier give other bits;
+// - a launch behind a launch fetches before that one has run (portable.h), so
+//   what reads there what launches write gets it from before;
 // - a queue does nothing until somebody waits for it, so a missing WaitFor
 //   shows; and a launch may be made to fail, as on a device that is lost;
 // - it ends the program where a GPU may merely fail: at allocations and copies
@@ -36,6 +38,8 @@ struct EmulatedOptions {
   std::string software = "emulator 1";
   // Else captures fail, by turns where they begin and where they end.
   bool captures = true;
+  // Whether launches fetch before those in front of them have run.
+  bool overlaps = true;
   // Whether sums of ranks may be captured; the first device's counts.
   bool captures_sums = false;
 };

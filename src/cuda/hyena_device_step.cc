@@ -86,6 +86,7 @@ void HyenaDeviceStep::Linear(const DeviceLinear& linear,
   work.in = static_cast<uint32_t>(linear.in);
   work.out = static_cast<uint32_t>(linear.out);
   work.rows = static_cast<uint32_t>(rows_);
+  work.log_teams = LinearKernel<float, 1>::LogTeams(work);
   if (linear.rounded() && rows_ == 1) {
     queue_->Launch<LinearKernel<Bfloat16, 1>>(work);
   } else if (linear.rounded()) {
@@ -173,6 +174,7 @@ void HyenaDeviceStep::Head() noexcept {
   head.norm_bias = weights_->final_norm().bias.data();
   head.eps = static_cast<float>(c.final_norm_eps);
   head.y = logits_.data();
+  head.log_teams = LinearKernel<float, 1>::LogTeams(head);
   if (rows_ == 1) {
     queue_->Launch<LinearKernel<float, 1>>(head);
   } else {

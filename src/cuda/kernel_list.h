@@ -10,6 +10,7 @@
 #include "cuda/fft_kernels.h"
 #include "cuda/filter_kernels.h"
 #include "cuda/library_kernels.h"
+#include "cuda/linear_kernel.h"
 #include "cuda/prefill_kernels.h"
 #include "cuda/sampler_kernels.h"
 

@@ -3,7 +3,7 @@
 
 namespace lcsm::cuda {
 
-StatusOr<std::shared_ptr<Device>> OpenCudaDevice(int) {
+StatusOr<std::shared_ptr<Device>> OpenCudaDevice(int, const CudaOptions&) {
   return Unsupported(
       "this build has no CUDA: it was made where nvcc was not found, or with "
       "-DLCSM_CUDA=OFF");

@@ -10,8 +10,16 @@
 //     static uint64_t Blocks(const Args&);  // At most kMostBlocks.
 //     // Phases of this block, the same for all its threads.
 //     LCSM_HD static int Phases(const Args&, uint32_t block);
+//     // Or, where a thread keeps much for few of them: all phases but the
+//     // first ones. These are then unrolled, and registers are freed early.
+//     static constexpr int kPhases = 6;
+//     LCSM_HD static int FirstPhase(const Args&);
 //     LCSM_HD static void Run(int phase, const Args&, uint32_t block,
 //                             int thread, Thread&, float* shared);
+//     // May be absent. Before all phases, and perhaps before the launch in
+//     // front has ended: reads what no launch writes, weights for example.
+//     LCSM_HD static void Fetch(const Args&, uint32_t block, int thread,
+//                               Thread&);
 //   };
 //
 // Most kernels are simpler than that: see Elementwise.
@@ -28,6 +36,7 @@
 // in every bit.
 #pragma once
 
+#include <bit>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -39,9 +48,11 @@
 #endif
 #if defined(__CUDA_ARCH__)
 #define LCSM_UNROLL _Pragma("unroll")
+#define LCSM_UNROLL_BY_4 _Pragma("unroll 4")
 #define LCSM_NO_UNROLL _Pragma("unroll 1")
 #else
 #define LCSM_UNROLL
+#define LCSM_UNROLL_BY_4
 #define LCSM_NO_UNROLL
 #endif
 
@@ -60,6 +71,17 @@ LCSM_HD T Max(T a, T b) {
   return a < b ? b : a;
 }
 LCSM_HD uint64_t CeilDiv(uint64_t n, uint64_t by) { return (n + by - 1) / by; }
+
+// Kernels whose phases are [FirstPhase, kPhases).
+template <typename Kernel>
+concept HasFixedPhases = requires { Kernel::kPhases; };
+
+// Kernels that fetch ahead.
+template <typename Kernel>
+concept Fetches = requires(const typename Kernel::Args& args,
+                           typename Kernel::Thread& state) {
+  Kernel::Fetch(args, uint32_t{0}, 0, state);
+};
 
 // Kernels of one phase, in which a thread has an element and shares nothing:
 //
@@ -144,17 +166,16 @@ LCSM_HD Complex TimesI(Complex a) { return {-a.im, a.re}; }
 struct Bfloat16 {
   uint16_t bits = 0;
 };
+LCSM_HD float FloatOf(uint32_t bits) {
+#if defined(__CUDA_ARCH__)
+  return __uint_as_float(bits);
+#else
+  return std::bit_cast<float>(bits);
+#endif
+}
 LCSM_HD float ToFloat(float w) { return w; }
 LCSM_HD float ToFloat(Bfloat16 w) {
-#if defined(__CUDA_ARCH__)
-  return __uint_as_float(static_cast<uint32_t>(w.bits) << 16);
-#else
-  union {
-    uint32_t bits;
-    float value;
-  } u = {static_cast<uint32_t>(w.bits) << 16};
-  return u.value;
-#endif
+  return FloatOf(static_cast<uint32_t>(w.bits) << 16);
 }
 
 }  // namespace lcsm::cuda

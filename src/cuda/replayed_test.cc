@@ -52,10 +52,10 @@ TEST(ReplayedTest, ADeviceThatIsLostIsAnError) {
 }
 
 // Logits of known tokens and steps, then of a few that the state samples.
-std::vector<float> OutputsOf(const conv::PlanOptions& plan, bool captures) {
+std::vector<float> OutputsOf(const conv::PlanOptions& plan,
+                             const std::shared_ptr<Device>& device) {
   const TestModel test(SmallConfig());
   ThreadPool pool(1);
-  const auto device = MakeEmulatedDevice({.captures = captures});
   const auto model = MakeDeviceModel(test.model, device).value();
   const auto prepared = model->Prepare(
       {.horizon = 120, .steps = 100, .plan = plan}, pool, nullptr);
@@ -79,17 +79,36 @@ std::vector<float> OutputsOf(const conv::PlanOptions& plan, bool captures) {
   return all;
 }
 
-TEST(ReplayedTest, ModelsRunUncapturedInTheSameBits) {
+std::vector<conv::PlanOptions> AllPlans() {
   conv::PlanOptions flat = {.method = Method::kPlanned};
   flat.latency = conv::Latency::kFlat;
-  for (const conv::PlanOptions& plan : std::vector<conv::PlanOptions>{
-           {.method = Method::kPlanned},
-           {.method = Method::kPaper, .tau = Tau::kFftLibrary},
-           {.method = Method::kPaper, .tau = Tau::kDirect},
-           {.method = Method::kLazy},
-           {.method = Method::kEager},
-           flat}) {
-    EXPECT_EQ(OutputsOf(plan, true), OutputsOf(plan, false));
+  return {{.method = Method::kPlanned},
+          {.method = Method::kPaper, .tau = Tau::kFftLibrary},
+          {.method = Method::kPaper, .tau = Tau::kDirect},
+          {.method = Method::kLazy},
+          {.method = Method::kEager},
+          flat};
+}
+
+TEST(ReplayedTest, ModelsRunUncapturedInTheSameBits) {
+  for (const conv::PlanOptions& plan : AllPlans()) {
+    EXPECT_EQ(OutputsOf(plan, MakeEmulatedDevice()),
+              OutputsOf(plan, MakeEmulatedDevice({.captures = false})));
+  }
+}
+
+// Launches that fetch before those in front have ended, and such as do not.
+TEST(ReplayedTest, ModelsRunOneLaunchAfterAnotherInTheSameBits) {
+  for (const conv::PlanOptions& plan : AllPlans()) {
+    for (const bool captures : {true, false}) {
+      EXPECT_EQ(OutputsOf(plan, MakeEmulatedDevice({.captures = captures})),
+                OutputsOf(plan, MakeEmulatedDevice({.captures = captures,
+                                                    .overlaps = false})));
+    }
+    for (int k = 0; k < CudaDeviceCount(); ++k) {
+      EXPECT_EQ(OutputsOf(plan, OpenCudaDevice(k).value()),
+                OutputsOf(plan, OpenCudaDevice(k, {.overlap = false}).value()));
+    }
   }
 }
 

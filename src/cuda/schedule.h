@@ -71,20 +71,27 @@ LCSM_HD Follow TinyFollow(uint64_t length, uint64_t known) {
 
 // One channel's red cell and the tiny tile behind it. `line` is its cell at
 // this position, cells of neighbouring positions lie kLanes floats apart; taps
-// lie kLanes apart. Gives y.
+// lie kLanes apart. Gives y. All loads come first, so that they are under way
+// together: behind a store or a branch each would be a trip to L2 of its own.
 LCSM_HD float RedCell(Follow follow, const float* head, float x, float* line) {
-  const float y = Fma(x, head[0], *line);
+  const bool any = follow != Follow::kNone;
+  const bool two = any && follow != Follow::kOne;
+  const float h0 = head[0], h1 = head[kLanes], h2 = head[2 * kLanes],
+              h3 = head[3 * kLanes];
+  const float now = *line;
+  const float next = any ? line[kLanes] : 0.0f;
+  const float before = two ? *(line - kLanes) : 0.0f;
+  const float after = follow == Follow::kTwo ? line[2 * kLanes] : 0.0f;
   *line = x;
   if (follow == Follow::kOne) {
-    line[kLanes] = Fma(x, head[kLanes], line[kLanes]);
-  } else if (follow != Follow::kNone) {
-    const float before = *(line - kLanes);
-    line[kLanes] += Fma(before, head[2 * kLanes], x * head[kLanes]);
+    line[kLanes] = Fma(x, h1, next);
+  } else if (two) {
+    line[kLanes] = next + Fma(before, h2, x * h1);
     if (follow == Follow::kTwo) {
-      line[2 * kLanes] += Fma(before, head[3 * kLanes], x * head[2 * kLanes]);
+      line[2 * kLanes] = after + Fma(before, h3, x * h2);
     }
   }
-  return y;
+  return Fma(x, h0, now);
 }
 
 // The red cell of one channel of a history when `known` inputs are known with
