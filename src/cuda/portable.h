@@ -142,7 +142,8 @@ LCSM_HD double Fma(double a, double b, double c) {
 #endif
 }
 
-struct Complex {
+// Aligned, so that the device fetches and stores both parts at once.
+struct alignas(8) Complex {
   float re = 0, im = 0;
 };
 LCSM_HD Complex operator+(Complex a, Complex b) {
