@@ -50,7 +50,6 @@ struct FftWork {
   uint64_t in_stride = 0, input_limit = ~uint64_t{0};
   float* out = nullptr;
   uint64_t out_stride = 0;
-  uint64_t out_ring = ~uint64_t{0};  // Blocks after which outputs wrap.
   // kTaps: [history][..][kLanes]
   const float* taps = nullptr;
   uint64_t taps_stride = 0, num_taps = 0;
@@ -133,9 +132,8 @@ LCSM_HD void StoreElement(const FftWork& work, const TileSpan& span,
     case FftSink::kAdd:
     case FftSink::kStore: {
       if (n >= span.outputs) return;
-      const uint64_t block = span.target % work.out_ring;
       float* const out = work.out + c.history * work.out_stride +
-                         (block * work.U() + n) * kLanes + c.lane;
+                         (span.target * work.U() + n) * kLanes + c.lane;
       *out = work.sink == FftSink::kAdd ? *out + value.im : value.im;
       return;
     }
@@ -158,15 +156,18 @@ LCSM_HD Complex SumOfProducts(const FftWork& work, const TileSpan& span,
                               const FftColumn& c, uint64_t n, Complex x) {
   if (!c.there) return {};
   const uint64_t at = n * kLanes + c.lane, spectrum = work.U() * kLanes;
-  const uint64_t filter = c.history / work.batch;
+  // Divided as 32 bits: as 64 it is a hundred instructions an element.
+  const uint32_t filter =
+      static_cast<uint32_t>(c.history) / static_cast<uint32_t>(work.batch);
   const Complex* const h = work.spectra + filter * work.slices * spectrum + at;
   Complex sum = x * h[0];
   if (work.kept == nullptr) return sum;
   Complex* const kept = work.kept + c.history * work.slots * spectrum + at;
-  uint64_t slot = span.newest % work.slots;
+  uint32_t slot =
+      static_cast<uint32_t>(span.newest) % static_cast<uint32_t>(work.slots);
   kept[slot * spectrum] = x;
   for (uint64_t d = 1; d < span.terms; ++d) {
-    slot = slot == 0 ? work.slots - 1 : slot - 1;
+    slot = (slot == 0 ? static_cast<uint32_t>(work.slots) : slot) - 1;
     sum = MulAdd(kept[slot * spectrum], h[d * spectrum], sum);
   }
   return sum;

@@ -425,7 +425,7 @@ void Tiles::BeginDistant(Distant& distant) noexcept {
   if (work.span.terms == 0) return;
   work.out = distant.outputs.data();
   work.out_stride = 2 * work.level.block * kLanes;
-  work.out_ring = 2;
+  work.span.target %= 2;  // Of the two blocks that it keeps.
   work.sink = FftSink::kStore;
   // Inputs must be there, and the outputs of two blocks ago added.
   distant.queue->WaitFor(*queue_);
