@@ -82,7 +82,15 @@ LCSM_HD ButterflyPlace PlaceOf(const FftPass& pass, uint64_t id) {
   return place;
 }
 
-LCSM_HD Complex LoadComplex(const float* p) { return {p[0], p[1]}; }
+// At an even place among the roots.
+LCSM_HD Complex LoadComplex(const float* p) {
+#if defined(__CUDA_ARCH__)
+  const float2 w = *reinterpret_cast<const float2*>(p);
+  return {w.x, w.y};
+#else
+  return {p[0], p[1]};
+#endif
+}
 
 // All splits of `kBlocks` blocks side by side in a[kSize] in four each.
 template <int kSize, int kBlocks>
