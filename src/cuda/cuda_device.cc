@@ -1,5 +1,7 @@
 #include "cuda/cuda_device.h"
 
+#include <algorithm>
+
 namespace lcsm::cuda {
 namespace {
 
@@ -123,6 +125,8 @@ StatusOr<std::shared_ptr<Device>> CudaDevice::Open(int index,
   if (options.overlap && info.major >= 9) {
     device->overlaps_ = device->MayOverlap();
   }
+  info.shared_bytes = std::min(info.shared_bytes, options.shared_bytes);
+  info.l2_bytes = std::min(info.l2_bytes, options.l2_bytes);
   return std::shared_ptr<Device>(std::move(device));
 }
 

@@ -335,6 +335,9 @@ struct CudaOptions {
   // ended, where the GPU can (compute capability 9.0). The bits are the same;
   // false is for tests and measurements of it.
   bool overlap = true;
+  // What DeviceInfo may say at most, for tests: so that transforms of a few
+  // dozen positions go through a GPU's memory, a few histories at a time.
+  size_t shared_bytes = SIZE_MAX, l2_bytes = SIZE_MAX;
 };
 
 // A GPU of this machine. Errors, a sentence each: a build without CUDA, no

@@ -23,15 +23,22 @@ inline std::vector<std::string> TestDevices() {
   return names;
 }
 
-// One of those. `shared_bytes` makes an emulated one small, so that transforms
-// of a few dozen positions go through device memory.
+// One of those. Fewer `shared_bytes` than all GPUs have make it small, so that
+// transforms of a few dozen positions go through device memory.
 inline std::shared_ptr<Device> OpenTestDevice(const std::string& name,
                                               size_t shared_bytes = 160 << 10) {
+  constexpr size_t kL2Bytes = 64 << 10;
   if (name == "emulated") {
     return MakeEmulatedDevice(
-        {.shared_bytes = shared_bytes, .l2_bytes = 64 << 10});
+        {.shared_bytes = shared_bytes, .l2_bytes = kL2Bytes});
   }
-  return OpenCudaDevice(ParseDevice(name).value().indices.front()).value();
+  CudaOptions options;
+  if (shared_bytes < 99 << 10) {
+    options.shared_bytes = shared_bytes;
+    options.l2_bytes = kL2Bytes;
+  }
+  return OpenCudaDevice(ParseDevice(name).value().indices.front(), options)
+      .value();
 }
 
 // Emulated devices for a model that is split: "emulated:0", ..
