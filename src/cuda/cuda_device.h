@@ -222,9 +222,10 @@ class CudaQueue final : public Queue {
   }
   Status PrepareGemm() override;
   void Gemm(const GemmWork& work) noexcept override;
-  // What a launch met: the device's, or the end of the capture under way.
+  // What a launch met: the device's, or the end of the capture or trial under
+  // way.
   void Record(Status status) {
-    if (!capturing_) {
+    if (!capturing_ && !trying_) {
       (void)device_->Record(std::move(status));
     } else if (captured_.ok()) {
       captured_ = std::move(status);
@@ -260,6 +261,14 @@ class CudaQueue final : public Queue {
     if (error != cudaSuccess) return NotCaptured(error);
     LCSM_RETURN_IF_ERROR(met);
     return std::unique_ptr<Graph>(std::make_unique<CudaGraph>(device_, exec));
+  }
+  void BeginTrial() noexcept override { trying_ = true; }
+  Status EndTrial() noexcept override {
+    trying_ = false;
+    const Status met = std::exchange(captured_, OkStatus());
+    if (!met.ok()) (void)cudaGetLastError();
+    LCSM_RETURN_IF_ERROR(Wait());
+    return met;
   }
   void Replay(const Graph& graph) noexcept override {
     device_->Use();
@@ -363,10 +372,10 @@ class CudaQueue final : public Queue {
   cublasHandle_t cublas_ = nullptr;
   Memory gemm_work_;
   std::shared_ptr<CudaPeers> peers_;
-  bool capturing_ = false;
+  bool capturing_ = false, trying_ = false;
   // Whether what was enqueued last is a launch of ours.
   bool behind_launch_ = false;
-  Status captured_;  // What captured launches met.
+  Status captured_;  // What launches met that were captured, or tried.
 };
 
 }  // namespace lcsm::cuda

@@ -7,6 +7,11 @@
 namespace lcsm::cuda {
 
 void CudaQueue::RecordLibrary(const char* library, int code) {
+  if (trying_) {
+    return Record(
+        Unsupported(fmt::format("{} on {} refused with code {}", library,
+                                device_->info().label, code)));
+  }
   Record(InternalError(
       fmt::format("{} on {} failed with code {}; what was on it is lost",
                   library, device_->info().label, code)));

@@ -140,6 +140,11 @@ class Queue {
   virtual StatusOr<std::unique_ptr<Graph>> EndCapture() = 0;
   virtual void Replay(const Graph& graph) noexcept = 0;
 
+  // Between the two, what a library refuses is not the device's error but that
+  // of EndTrial (kUnsupported), which waits. Not while capturing.
+  virtual void BeginTrial() noexcept {}
+  virtual Status EndTrial() noexcept { return Wait(); }
+
   // Waits until everything is done. Error: the device's.
   virtual Status Wait() noexcept = 0;
   // Marks this place; WaitForMark waits until what stands before it is done,

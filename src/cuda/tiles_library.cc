@@ -28,8 +28,9 @@ Status PreparedTiles::MakeLibraryFilters(Queue& queue, OneLevel* one) {
                                   .histories = n,
                                   .length = length,
                                   .scale = 1.0f / static_cast<float>(length)});
+  queue.BeginTrial();
   fft->Forward(queue, time.data(), one->spectra.data());
-  return queue.Wait();
+  return queue.EndTrial();
 }
 
 Status PreparedTiles::MakeDepthwiseFilters(Queue& queue, OneLevel* one) {
@@ -72,22 +73,30 @@ Status Tiles::AllocateForLibraries(size_t times, size_t points) {
   }
   LCSM_ASSIGN_OR_RETURN(library_work_,
                         device.Allocate(bytes, "a library's scratch memory"));
-  // Zeros through each of them, so that none is called for the first time while
-  // its level is captured.
   for (size_t k = 0; k < library_.size(); ++k) {
     if (library_[k] != nullptr) {
       LCSM_RETURN_IF_ERROR(library_[k]->UseWork(library_work_.data()));
+    }
+    if (depthwise_[k] != nullptr) {
+      LCSM_RETURN_IF_ERROR(depthwise_[k]->UseWork(library_work_.data()));
+    }
+  }
+  // Zeros through each of them, so that none is called for the first time while
+  // its level is captured. What a library has a plan for it may yet refuse to
+  // run, and the device is not lost by that.
+  queue_->BeginTrial();
+  for (size_t k = 0; k < library_.size(); ++k) {
+    if (library_[k] != nullptr) {
       library_[k]->Forward(*queue_, time_.data(), points_.data());
       library_[k]->Inverse(*queue_, points_.data(), time_.data());
     }
     if (depthwise_[k] != nullptr) {
       const PreparedTiles::OneLevel& one = prepared_->levels()[k];
-      LCSM_RETURN_IF_ERROR(depthwise_[k]->UseWork(library_work_.data()));
       depthwise_[k]->Run(*queue_, time_.data(), one.weights.data(),
                          time_.data() + columns * one.level.block);
     }
   }
-  return queue_->Wait();
+  return queue_->EndTrial();
 }
 
 LibraryWork Tiles::LibraryWorkOf(size_t level) const {
