@@ -45,7 +45,10 @@ mkdir -p "$out"
 out=$(cd "$out" && pwd)
 if [ -n "${PACK:-}" ]; then
   tests=$PACK/cuda_test bench=$PACK/lcsm_gpu_bench
-  export LD_LIBRARY_PATH=$PACK${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
+  # cuBLAS, cuFFT and cuDNN may be there as PyTorch's wheels alone.
+  wheels=$(python3 -c 'import glob, nvidia; print(":".join(d for p in nvidia.__path__ for d in glob.glob(p + "/*/lib")))' \
+    2>/dev/null)
+  export LD_LIBRARY_PATH=$PACK${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}${wheels:+:$wheels}
 else
   # Code for this GPU alone, so that nvcc takes half as long.
   architecture=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/null | head -n 1 | tr -d .)
