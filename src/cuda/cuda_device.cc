@@ -31,6 +31,7 @@ Status Explain(cudaError_t error, const std::string& who, const char* doing) {
           VersionName(driver), VersionName(CUDART_VERSION)));
     }
     case cudaErrorNoKernelImageForDevice:
+    case cudaErrorInvalidDeviceFunction:
       return Unsupported(fmt::format(
           "{} is of a kind that this build holds no code for", who));
     case cudaErrorMemoryAllocation:
