@@ -71,7 +71,10 @@ step "quick measurements" timeout 100 "$bench" "$out/quick" --quick
 if [ $failed -eq 0 ]; then
   step "measurements" timeout 420 "$bench" "$out" --seconds "${GPU_SECONDS:-360}"
   if python3 -c 'import torch, sys; sys.exit(not torch.cuda.is_available())' 2>/dev/null; then
-    step "PyTorch" timeout 100 python3 bench/rivals/torch_gpu.py --json "$out/torch.json"
+    for setting in mixers synthetic; do
+      step "PyTorch, $setting" timeout 50 python3 bench/rivals/torch_gpu.py --setting $setting --seconds 15 \
+        --json "$out/torch-$setting.json"
+    done
   else
     echo "PyTorch with CUDA is not installed: no rival"
   fi
