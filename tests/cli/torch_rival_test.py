@@ -21,7 +21,8 @@ def rivals():
 
 def run(*args, env=None):
     command = [sys.executable, "-B", os.path.join(rivals(), "torch_gpu.py"), *map(str, args)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300, env={**os.environ, **(env or {})})
+    return subprocess.run(command, capture_output=True, text=True, timeout=300,
+                          env={**os.environ, "OMP_NUM_THREADS": "1", **(env or {})})
 
 
 class Command(unittest.TestCase):
@@ -96,6 +97,7 @@ class Answers(unittest.TestCase):
         fake = dict(Stream=mock.MagicMock, current_stream=mock.MagicMock(), graph_pool_handle=mock.MagicMock(),
                     synchronize=mock.MagicMock(), set_stream=mock.MagicMock(),
                     stream=lambda stream: contextlib.nullcontext(), CUDAGraph=Graph, graph=lambda graph, pool, stream: graph)
+        torch.set_num_threads(1)  # Threads that wait for one another take minutes on busy machines.
         torch.manual_seed(1)
         untimed = mock.patch.object(tiling.Runner, "seconds", lambda self, body: (body(), 1.0)[1])
         with torch.no_grad(), mock.patch.multiple(torch.cuda, **fake), untimed:
