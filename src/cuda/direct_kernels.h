@@ -61,16 +61,28 @@ struct DirectTileKernel : Elementwise<DirectTileKernel, 128> {
       float sum[kOutputs] = {};
       for (; i < end; i += kOutputs) {
         float xs[kOutputs], window[2 * kOutputs];
-        LCSM_UNROLL
-        for (int e = 0; e < kOutputs; ++e) {
-          xs[e] = i + e < end ? x[(i + e) * kLanes] : 0.0f;
-        }
         // window[k] is tap n_in + j0 - i - 7 + k.
-        LCSM_UNROLL
-        for (int k = 0; k < 2 * kOutputs - 1; ++k) {
-          const uint64_t above = n_in + j0 + static_cast<uint64_t>(k);
-          const bool there = above >= i + 7 && above - i - 7 < work.num_taps;
-          window[k] = there ? taps[(above - i - 7) * kLanes] : 0.0f;
+        if (i + kOutputs <= end && n_in + j0 + kOutputs - i <= work.num_taps) {
+          // All are there, and nothing is asked about each of them.
+          const float* const from = x + i * kLanes;
+          const float* const first = taps + (n_in + j0 - i - 7) * kLanes;
+          LCSM_UNROLL
+          for (uint32_t e = 0; e < kOutputs; ++e) xs[e] = from[e * kLanes];
+          LCSM_UNROLL
+          for (uint32_t k = 0; k < 2 * kOutputs - 1; ++k) {
+            window[k] = first[k * kLanes];
+          }
+        } else {
+          LCSM_UNROLL
+          for (int e = 0; e < kOutputs; ++e) {
+            xs[e] = i + e < end ? x[(i + e) * kLanes] : 0.0f;
+          }
+          LCSM_UNROLL
+          for (int k = 0; k < 2 * kOutputs - 1; ++k) {
+            const uint64_t above = n_in + j0 + static_cast<uint64_t>(k);
+            const bool there = above >= i + 7 && above - i - 7 < work.num_taps;
+            window[k] = there ? taps[(above - i - 7) * kLanes] : 0.0f;
+          }
         }
         LCSM_UNROLL
         for (int e = 0; e < kOutputs; ++e) {
