@@ -3,6 +3,7 @@
 #include <bit>
 #include <cmath>
 #include <random>
+#include <tuple>
 
 #include "cuda/test_devices.h"
 #include "kernels/ref/pointwise_ref.h"
@@ -370,6 +371,102 @@ TEST_P(BlockKernelsTest, SamplesTheHostsTokens) {
     const int32_t want = sampler.Sample(logits.data(), sample, position);
     EXPECT_EQ(got[8], want) << "round " << round << " of " << vocab;
     EXPECT_EQ(got[position % 8], want);
+  }
+}
+
+// The synthetic stack's products, behind which red cells or noise come, against
+// plain loops; red cells alone as well.
+TEST_P(BlockKernelsTest, ProductsWithRedCellsAndNoise) {
+  constexpr size_t kLength = 8, kNoiseRows = 3;
+  constexpr uint64_t kMixer = 1, kMixers = 2;
+  for (const auto& [in, out, rows] :
+       {std::tuple<size_t, size_t, size_t>{4, 5, 1},
+        {12, 3, 3},
+        {68, 17, 8},
+        {260, 33, 1},
+        {9, 16, 2}}) {
+    const uint64_t groups = (out + kLanes - 1) / kLanes;
+    const size_t stride = kLength * kLanes;
+    const std::vector<float> w = Noise(in * out, 1), x = Noise(rows * in, 2),
+                             noise = Noise(kNoiseRows * rows * out, 3),
+                             head = Noise(kMixers * groups * kHeadTaps * kLanes,
+                                          4),
+                             lines = Noise(kMixers * groups * rows * stride, 5);
+    const auto on_w = Bring(w), on_x = Bring(x), on_noise = Bring(noise),
+               on_head = Bring(head);
+    for (const uint64_t known : {1, 4, 5, 6, 8}) {
+      for (const bool skips : {false, true}) {
+        SCOPED_TRACE(testing::Message() << in << " to " << out << ", rows "
+                                        << rows << ", known " << known);
+        const StepControl control = {.known = known, .skip_mixers = skips};
+        const auto on_control =
+            device_->Bring<StepControl>(std::span(&control, 1), "test").value();
+        const auto on_lines = Bring(lines), again = Bring(lines);
+        const auto y = device_->NewArray<float>(rows * out, "test").value();
+        const auto next = device_->NewArray<float>(rows * out, "test").value();
+        CellsWork cells;
+        cells.control = on_control.data();
+        cells.lines = on_lines.data();
+        cells.stride = stride;
+        cells.head = on_head.data();
+        cells.mixer = kMixer;
+        cells.groups = groups;
+        cells.batch = rows;
+        cells.length = kLength;
+        cells.folds_tiny = 1;
+        LinearWork linear;
+        linear.weight = on_w.data();
+        linear.in = static_cast<uint32_t>(in);
+        linear.out = static_cast<uint32_t>(out);
+        linear.rows = static_cast<uint32_t>(rows);
+        linear.rounds = out > 8 ? 2 : 1;
+        linear.x = on_x.data();
+        linear.y = y.data();
+        if (rows == 1) {
+          queue_->Launch<StackDownKernel<float, 1>>(
+              {linear, cells, on_control.data(), on_noise.data(), kNoiseRows,
+               next.data()});
+        } else {
+          queue_->Launch<StackDownKernel<float, 8>>(
+              {linear, cells, on_control.data(), on_noise.data(), kNoiseRows,
+               next.data()});
+        }
+        ASSERT_TRUE(queue_->Wait().ok());
+        const auto got = Fetch(*device_, y.data(), rows * out);
+        const auto got_next = Fetch(*device_, next.data(), rows * out);
+        // The product by itself, then red cells by themselves.
+        queue_->Launch<LinearKernel<float, 8>>(linear);
+        cells.lines = again.data();
+        queue_->Launch<StackCellsKernel>({cells, y.data(), rows, out});
+        ASSERT_TRUE(queue_->Wait().ok());
+        EXPECT_EQ(Fetch(*device_, y.data(), rows * out), got);
+        EXPECT_EQ(Fetch(*device_, again.data(), lines.size()),
+                  Fetch(*device_, on_lines.data(), lines.size()));
+        const auto left = Fetch(*device_, on_lines.data(), lines.size());
+        for (size_t i = 0; i < got.size(); ++i) {
+          const size_t row = i / out, channel = i % out;
+          const size_t filter = kMixer * groups + channel / kLanes;
+          const size_t lane = channel % kLanes;
+          double want = 0;
+          for (size_t k = 0; k < in; ++k) {
+            want += double{w[channel * in + k]} * x[row * in + k];
+          }
+          const size_t cell =
+              (filter * rows + row) * stride + (known - 1) * kLanes + lane;
+          const double product = want;
+          if (!skips) {
+            want = product * head[filter * kHeadTaps * kLanes + lane] +
+                   lines[cell];
+            EXPECT_NEAR(left[cell], product, 1e-5 * std::sqrt(in));
+          } else {
+            EXPECT_EQ(left[cell], lines[cell]);
+          }
+          ASSERT_NEAR(got[i], want, 1e-5 * (std::sqrt(in) + std::abs(want)));
+          EXPECT_EQ(got_next[i],
+                    got[i] + noise[known % kNoiseRows * rows * out + i]);
+        }
+      }
+    }
   }
 }
 

@@ -159,7 +159,22 @@ Status HyenaDeviceState::UploadToAll(uint64_t StepControl::*field,
 void HyenaDeviceState::SkipMixers(bool skip) noexcept {
   skip_mixers_ = skip;
   if (!ranks_.Wait().ok()) return;
-  (void)UploadToAll(&StepControl::skip_mixers, skip ? 1 : 0);
+  for (const HyenaDeviceRanks::Rank& rank : ranks_.all()) {
+    if (rank.tiles != nullptr) (void)rank.tiles->SkipMixers(skip);
+  }
+}
+
+Status HyenaDeviceState::Pretend(size_t position) {
+  if (!shared_.has_steps() || position > shared_.steps()) {
+    return Unsupported(fmt::format(
+        "a session on {} can be put at positions that it takes in by steps",
+        device().info().label));
+  }
+  Reset();
+  for (const HyenaDeviceRanks::Rank& rank : ranks_.all()) {
+    LCSM_RETURN_IF_ERROR(rank.tiles->PretendKnown(position));
+  }
+  return OkStatus();
 }
 
 void HyenaDeviceState::Reset() noexcept {

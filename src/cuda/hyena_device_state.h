@@ -59,6 +59,9 @@ class HyenaDeviceState : public ModelState {
   void Reset() noexcept override;
   const StepTimes& times() const override { return times_; }
   void SkipMixers(bool skip) noexcept override;
+  // The past is of zeros. Errors besides: a position that is to come by known
+  // tokens; the device's.
+  Status Pretend(size_t position) override;
 
   // Vocabularies of bases, amino acids and bytes; see SampleKernel.
   bool SamplesItself() const override {

@@ -499,6 +499,34 @@ TEST_P(HyenaDeviceTest, GoldenLogits) {
   }
 }
 
+// What benchmarks need: positions that nobody took in, steps without mixers;
+// and the state is as new behind either.
+TEST_P(HyenaDeviceTest, PretendsAndLeavesMixersOut) {
+  const TestModel test(SmallConfig());
+  const auto model = Place(test.model);
+  const auto tokens = RandomTokens(40, 12, 4);
+  for (const conv::PlanOptions& plan : Plans()) {
+    const auto state = NewState(*model, 100, PrepareOptions::kAll, plan);
+    const auto want = RunTokens(*state, 16, tokens, 0);
+    ASSERT_TRUE(state->Pretend(60).ok());
+    EXPECT_EQ(state->position(), 60u);
+    EXPECT_EQ(state->StepRoom(), 40u);
+    for (const float logit : RunTokens(*state, 16, tokens, 0)) {
+      ASSERT_TRUE(std::isfinite(logit));
+    }
+    EXPECT_FALSE(state->Pretend(101).ok());
+    state->SkipMixers(true);
+    ASSERT_TRUE(state->Pretend(0).ok());
+    const auto bare = RunTokens(*state, 16, tokens, 0);
+    EXPECT_NE(bare, want);
+    state->SkipMixers(false);
+    ASSERT_TRUE(state->Pretend(0).ok());
+    EXPECT_EQ(RunTokens(*state, 16, tokens, 0), want);
+  }
+  // A position among known tokens is none of steps.
+  EXPECT_FALSE(NewState(*model, 100, 30)->Pretend(31).ok());
+}
+
 INSTANTIATE_TEST_SUITE_P(Devices, HyenaDeviceTest,
                          testing::ValuesIn(TestDevices()), DeviceTestName);
 

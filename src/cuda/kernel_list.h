@@ -13,6 +13,7 @@
 #include "cuda/linear_kernel.h"
 #include "cuda/prefill_kernels.h"
 #include "cuda/sampler_kernels.h"
+#include "cuda/stack_kernels.h"
 
 namespace lcsm::cuda {
 
@@ -37,6 +38,7 @@ using AllKernels = KernelList<
     LinearKernel<Bfloat16, 8>, SampleKernel, PackKernel, SpectrumProductKernel,
     UnpackKernel, NormRowsKernel, FirRowsKernel, GateKernel, FinishRowsKernel,
     WidenKernel, MoveLinesKernel, SpreadTapsKernel, FilterPositionsKernel,
-    FilterLinearKernel, FilterNormKernel, FilterTapsKernel>;
+    FilterLinearKernel, FilterNormKernel, FilterTapsKernel, StackCellsKernel,
+    StackDownKernel<float, 1>, StackDownKernel<float, 8>>;
 
 }  // namespace lcsm::cuda

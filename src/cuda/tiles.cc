@@ -436,7 +436,7 @@ void Tiles::BeginDistant(Distant& distant) noexcept {
 void Tiles::Advance() noexcept {
   ++known_;
   const conv::Plan& plan = prepared_->plan();
-  if (known_ >= plan.problem.length || graphs_.empty()) return;
+  if (known_ >= plan.problem.length || graphs_.empty() || skip_mixers_) return;
   if (plan.method == conv::Method::kLazy ||
       plan.method == conv::Method::kEager) {
     graphs_.front().Run();
@@ -485,6 +485,7 @@ Status Tiles::CopyFrom(Tiles& other) {
     copy(other.distant_[k].outputs, distant_[k].outputs);
   }
   known_ = other.known_;
+  skip_mixers_ = other.skip_mixers_;
   return queue_->Wait();
 }
 
@@ -515,6 +516,7 @@ Status Tiles::SpreadFrom(Tiles& other) {
     spread(other.distant_[k].outputs, distant_[k].outputs);
   }
   known_ = other.known_;
+  skip_mixers_ = other.skip_mixers_;
   return queue_->Wait();
 }
 
@@ -527,8 +529,17 @@ Status Tiles::Reset(size_t origin, bool skip_mixers) {
   if (recent_.size() != 0) queue_->Clear(recent_.data(), recent_.bytes());
   LCSM_RETURN_IF_ERROR(queue_->Wait());
   known_ = 0;
+  skip_mixers_ = skip_mixers;
   const StepControl control = {0, origin, skip_mixers ? 1u : 0u};
   return prepared_->device().Upload(control_.data(), &control, sizeof(control));
+}
+
+Status Tiles::SkipMixers(bool skip) {
+  LCSM_RETURN_IF_ERROR(queue_->Wait());
+  skip_mixers_ = skip;
+  const uint64_t value = skip ? 1 : 0;
+  return prepared_->device().Upload(&control_.data()->skip_mixers, &value,
+                                    sizeof(value));
 }
 
 Status Tiles::Drain(float* to, size_t to_stride) {

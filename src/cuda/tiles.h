@@ -133,6 +133,9 @@ class Tiles {
   Status SpreadFrom(Tiles& other);
   // Forgets everything. `origin` goes into the control.
   Status Reset(size_t origin, bool skip_mixers);
+  // For benchmarks: from here on steps without red cells, and nothing falls
+  // due; or with them again. Waits.
+  Status SkipMixers(bool skip);
   // What the inputs so far contribute to the positions to come, [history] rows
   // of `to_stride` floats, length() - known() lines each. Takes the session to
   // its end: for copies.
@@ -162,7 +165,7 @@ class Tiles {
   std::shared_ptr<const PreparedTiles> prepared_;
   Queue* queue_ = nullptr;
   size_t known_ = 0, stride_ = 0, rows_ = 1;
-  bool folds_tiny_ = false;
+  bool folds_tiny_ = false, skip_mixers_ = false;
   Array<StepControl> control_;
   Array<float> histories_;
   Array<float> recent_;               // Eager only.

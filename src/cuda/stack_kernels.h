@@ -1,0 +1,103 @@
+// What the paper's synthetic stack has beside its products, for benchmarks
+// (bench/gpu_stack.h): red cells of one mixer, and noise.
+//
+// Red cells are local to a channel, so they ride with the product that made
+// their inputs: a layer is two launches, not three, and the step with mixers
+// has one more than the step without.
+#pragma once
+
+#include "cuda/block_kernels.h"
+
+namespace lcsm::cuda {
+
+// Red cells of one mixer, of batch rows at one position.
+struct CellsWork {
+  const StepControl* control = nullptr;  // Null: there is no mixer.
+  float* lines = nullptr;                // Histories, see conv/layout.h.
+  uint64_t stride = 0;
+  const float* head = nullptr;  // [mixer][group][kHeadTaps][kLanes]
+  uint64_t mixer = 0, groups = 0, batch = 1, length = 0;
+  uint32_t folds_tiny = 0;
+};
+
+LCSM_HD float CellOf(const CellsWork& cells, uint64_t row, uint64_t channel,
+                     float x) {
+  if (cells.control == nullptr || cells.control->skip_mixers != 0) return x;
+  const uint64_t filter = cells.mixer * cells.groups + channel / kLanes;
+  return RedCellOf(cells, cells.control->known, filter * cells.batch + row,
+                   filter, channel % kLanes, x);
+}
+
+// x[row] becomes what the mixer makes of it: those of the first layer, behind
+// which no product comes. CountKernel comes before.
+struct StackCellsKernel : Elementwise<StackCellsKernel> {
+  struct Args {
+    CellsWork cells;
+    float* x = nullptr;  // [rows][width]
+    uint64_t rows = 1, width = 0;
+  };
+
+  LCSM_HD static uint64_t Elements(const Args& args) {
+    return args.rows * args.width;
+  }
+  LCSM_HD static void Element(const Args& args, uint64_t id) {
+    args.x[id] =
+        CellOf(args.cells, id / args.width, id % args.width, args.x[id]);
+  }
+};
+
+// A layer's last product (kStore), and behind it, of the same block's outputs,
+// the next layer's red cells; or, behind the last layer, the next step's input:
+// its output plus noise.
+template <typename Weight, int kRows>
+struct StackDownKernel {
+  using Linear = LinearKernel<Weight, kRows>;
+  using Thread = typename Linear::Thread;
+  struct Args {
+    LinearWork linear;
+    CellsWork cells;
+    const StepControl* control = nullptr;
+    const float* noise = nullptr;  // [noise_rows][rows][out], in turns.
+    uint64_t noise_rows = 1;
+    float* next = nullptr;  // [rows][out]; null: a layer follows.
+  };
+  static constexpr int kThreads = Linear::kThreads;
+
+  static size_t SharedFloats(const Args& args) {
+    return Linear::SharedFloats(args.linear);
+  }
+  static uint64_t Blocks(const Args& args) {
+    return Linear::Blocks(args.linear);
+  }
+  LCSM_HD static int Phases(const Args& args, uint32_t block) {
+    return Linear::Phases(args.linear, block) + 1;
+  }
+  LCSM_HD static void Run(int phase, const Args& args, uint32_t block,
+                          int thread, Thread& state, float* shared) {
+    if (phase < Linear::Phases(args.linear, block)) {
+      Linear::Run(phase, args.linear, block, thread, state, shared);
+    } else {
+      Follow(args, block, thread);
+    }
+  }
+
+ private:
+  LCSM_HD static void Follow(const Args& args, uint32_t block, int thread) {
+    const LinearWork& work = args.linear;
+    const uint32_t all = work.rounds * work.rows * Linear::kTeams;
+    for (auto id = static_cast<uint32_t>(thread); id < all; id += kThreads) {
+      const uint32_t row = id / Linear::kTeams % work.rows;
+      const uint32_t channel = Linear::RowOf(work, block, id % Linear::kTeams,
+                                             id / Linear::kTeams / work.rows);
+      if (channel >= work.out) continue;
+      const uint64_t at = uint64_t{row} * work.out + channel;
+      const float y = CellOf(args.cells, row, channel, work.y[at]);
+      work.y[at] = y;
+      if (args.next == nullptr) continue;
+      const uint64_t turn = args.control->known % args.noise_rows;
+      args.next[at] = y + args.noise[turn * work.rows * work.out + at];
+    }
+  }
+};
+
+}  // namespace lcsm::cuda
