@@ -9,20 +9,47 @@
 #include "models/hyena_synthetic.h"
 
 namespace lcsm::bench {
-namespace {
 
-using nlohmann::ordered_json;
-
-constexpr size_t kRounds = 5;
-constexpr size_t kCheckedTokens = 96;
-
-std::vector<int32_t> Tokens(size_t n, size_t vocab) {
+std::vector<int32_t> SomeTokens(size_t n, size_t vocab) {
   std::vector<int32_t> tokens(n);
   for (size_t i = 0; i < n; ++i) {
     tokens[i] = static_cast<int32_t>((i * 2654435761u >> 7) % vocab);
   }
   return tokens;
 }
+
+StatusOr<std::vector<float>> LogitsBySteps(const Model& model,
+                                           ModelState& state,
+                                           std::span<const int32_t> tokens) {
+  const size_t vocab = state.padded_vocab();
+  std::vector<float> all(tokens.size() * vocab);
+  for (size_t t = 0; t < tokens.size(); ++t) {
+    state.Step(tokens[t], all.data() + t * vocab);
+  }
+  LCSM_RETURN_IF_ERROR(model.CheckWeights());
+  return all;
+}
+
+StatusOr<double> CompareLogits(std::span<const float> want,
+                               std::span<const float> got) {
+  double worst = 0;
+  for (size_t i = 0; i < want.size(); ++i) {
+    const double off = std::abs(static_cast<double>(want[i]) - got[i]);
+    if (!(off <= 1e-4)) {
+      return InternalError("logits on the device are wrong: off by " +
+                           std::to_string(off));
+    }
+    worst = std::max(worst, off);
+  }
+  return worst;
+}
+
+namespace {
+
+using nlohmann::ordered_json;
+
+constexpr size_t kRounds = 5;
+constexpr size_t kCheckedTokens = 96;
 
 StatusOr<std::unique_ptr<ModelState>> NewState(const Model& model,
                                                size_t horizon, size_t steps,
@@ -38,7 +65,7 @@ StatusOr<std::unique_ptr<ModelState>> NewState(const Model& model,
 StatusOr<double> Compare(const Model& host, const Model& device,
                          ThreadPool& pool) {
   const size_t vocab = host.info().padded_vocab;
-  const auto tokens = Tokens(kCheckedTokens, host.info().vocab);
+  const auto tokens = SomeTokens(kCheckedTokens, host.info().vocab);
   const auto run = [&](const Model& model) -> StatusOr<std::vector<float>> {
     LCSM_ASSIGN_OR_RETURN(
         const std::unique_ptr<ModelState> state,
@@ -60,16 +87,7 @@ StatusOr<double> Compare(const Model& host, const Model& device,
   };
   LCSM_ASSIGN_OR_RETURN(const std::vector<float> want, run(host));
   LCSM_ASSIGN_OR_RETURN(const std::vector<float> got, run(device));
-  double worst = 0;
-  for (size_t i = 0; i < want.size(); ++i) {
-    const double off = std::abs(static_cast<double>(want[i]) - got[i]);
-    if (!(off <= 1e-4)) {
-      return InternalError("logits on the device are off by " +
-                           std::to_string(off));
-    }
-    worst = std::max(worst, off);
-  }
-  return worst;
+  return CompareLogits(want, got);
 }
 
 ordered_json Microseconds(const std::vector<double>& seconds, size_t steps) {
@@ -128,7 +146,7 @@ StatusOr<ordered_json> MeasureGpuModel(
     LCSM_ASSIGN_OR_RETURN(
         const std::unique_ptr<ModelState> state,
         NewState(*model, wanted.horizon, wanted.horizon - position, pool));
-    const auto tokens = Tokens(position, model->info().vocab);
+    const auto tokens = SomeTokens(position, model->info().vocab);
     const Stopwatch clock;
     LCSM_RETURN_IF_ERROR(state->Prefill(tokens, {}));
     ordered_json row = {{"position", position},
@@ -155,7 +173,7 @@ StatusOr<ordered_json> MeasureGpuModel(
                           NewState(*model, wanted.score_tokens, 0, pool));
     // Nearly all of it filters.
     result["score_prepare_seconds"] = preparing.Seconds();
-    const auto tokens = Tokens(wanted.score_tokens, model->info().vocab);
+    const auto tokens = SomeTokens(wanted.score_tokens, model->info().vocab);
     std::vector<double> seconds;
     for (int round = 0; round < 2; ++round) {
       state->Reset();

@@ -2,15 +2,28 @@
 // the device sampling, and known tokens.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "cuda/device.h"
 #include "lcsm/status.h"
+#include "runtime/model.h"
 
 namespace lcsm::bench {
+
+// Any tokens below `vocab`, and the logits of what follows each of them by
+// steps of a new state, [tokens][padded_vocab]. Errors: the device's.
+std::vector<int32_t> SomeTokens(size_t n, size_t vocab);
+StatusOr<std::vector<float>> LogitsBySteps(const Model& model,
+                                           ModelState& state,
+                                           std::span<const int32_t> tokens);
+// The largest difference. Error: one of more than 1e-4.
+StatusOr<double> CompareLogits(std::span<const float> want,
+                               std::span<const float> got);
 
 struct GpuModelCase {
   std::string shape = "hyenadna-large-1m";  // Of hyena_synthetic.h.

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <string>
 
+#include "base/thread_pool.h"
 #include "bench/timing.h"
 #include "conv/filter_bank.h"
 #include "conv/layout.h"
@@ -131,17 +132,21 @@ Status GpuRun::Make() {
   const Problem& problem = plan_.problem;
   LCSM_ASSIGN_OR_RETURN(const std::unique_ptr<conv::FilterBank> bank,
                         conv::FilterBank::Create(problem));
-  constexpr size_t kAtATime = 4096;
-  std::vector<float> rows(kAtATime * problem.channels);
-  for (size_t m = 0; m < problem.mixers; ++m) {
-    for (size_t n = 0; n < bank->taps(); n += kAtATime) {
-      const size_t count = std::min(kAtATime, bank->taps() - n);
-      for (size_t i = 0; i < count * problem.channels; ++i) {
-        rows[i] = Noise((n + 31 * m) * problem.channels + i);
-      }
-      bank->SetTaps(m, n, count, rows.data());
-    }
-  }
+  // On all processors: long settings have thousands of millions of taps.
+  ThreadPool(0).ParallelFor(
+      problem.mixers, 1, [&](size_t begin, size_t end, size_t) {
+        constexpr size_t kAtATime = 4096;
+        std::vector<float> rows(kAtATime * problem.channels);
+        for (size_t m = begin; m < end; ++m) {
+          for (size_t n = 0; n < bank->taps(); n += kAtATime) {
+            const size_t count = std::min(kAtATime, bank->taps() - n);
+            for (size_t i = 0; i < count * problem.channels; ++i) {
+              rows[i] = Noise((n + 31 * m) * problem.channels + i);
+            }
+            bank->SetTaps(m, n, count, rows.data());
+          }
+        }
+      });
   LCSM_ASSIGN_OR_RETURN(prepared_,
                         cuda::PreparedTiles::Create(device_, plan_, *bank));
   LCSM_ASSIGN_OR_RETURN(queue_, device_->NewQueue(false));

@@ -18,8 +18,6 @@ namespace {
 constexpr size_t kRowUnit = 16;
 constexpr size_t kGrainProducts = 32768;
 
-constexpr size_t kNoiseRows = 257;
-
 // Calls body(begin, end) on ranges of the rows [0, n) of a matrix with `in`
 // columns that `count` vectors go through.
 template <typename Body>
@@ -95,6 +93,14 @@ StatusOr<std::shared_ptr<const SyntheticWeights>> MakeSyntheticWeights(
   return std::shared_ptr<const SyntheticWeights>(std::move(weights));
 }
 
+std::vector<float> SyntheticNoise(size_t floats) {
+  std::vector<float> noise(kSyntheticNoiseRows * floats);
+  std::mt19937 rng(3);
+  std::normal_distribution<float> normal;
+  for (float& v : noise) v = normal(rng);
+  return noise;
+}
+
 StatusOr<std::unique_ptr<SyntheticStack>> SyntheticStack::Create(
     std::shared_ptr<const SyntheticWeights> weights,
     std::shared_ptr<const conv::PreparedConvolution> prepared,
@@ -108,10 +114,7 @@ StatusOr<std::unique_ptr<SyntheticStack>> SyntheticStack::Create(
   stack->mixers_ = mixers;
   stack->hidden_.resize(batch * 4 * width);
   stack->output_.resize(batch * width);
-  stack->noise_.resize(kNoiseRows * batch * width);
-  std::mt19937 rng(3);
-  std::normal_distribution<float> normal;
-  for (float& v : stack->noise_) v = normal(rng);
+  stack->noise_ = SyntheticNoise(batch * width);
   stack->x_.assign(stack->noise_.begin(),
                    stack->noise_.begin() + batch * width);
   LCSM_ASSIGN_OR_RETURN(stack->convolution_, conv::OnlineConvolution::Create(
@@ -157,7 +160,7 @@ void SyntheticStack::Step() noexcept {
   std::copy(x_.begin(), x_.end(), output_.begin());
   GetPointwiseKernels().add(
       output_.data(),
-      noise_.data() + (position + 1) % kNoiseRows * output_.size(),
+      noise_.data() + (position + 1) % kSyntheticNoiseRows * output_.size(),
       output_.size(), x_.data());
   const double head = sampler.Seconds();
   times_.mixers += mixers;

@@ -48,6 +48,12 @@ struct SyntheticWeights {
 StatusOr<std::shared_ptr<const SyntheticWeights>> MakeSyntheticWeights(
     size_t layers, size_t width, ThreadPool& pool);
 
+// What the sampler adds to the last layer's output on the way to position t:
+// row t % kSyntheticNoiseRows of these, [kSyntheticNoiseRows][floats]. Row 0 is
+// what the first position takes in.
+inline constexpr size_t kSyntheticNoiseRows = 257;
+std::vector<float> SyntheticNoise(size_t floats);
+
 class SyntheticStack : public PaperStack {
  public:
   // Layers from prepared->plan().problem.mixers on have no mixer.

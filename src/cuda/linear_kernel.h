@@ -113,6 +113,22 @@ struct LinearKernel {
     return work.norm_weight == nullptr ? 2 : 0;
   }
 
+  // Rows, or channels, that a block has in a round.
+  LCSM_HD static uint32_t UnitsABlock(const Args& work) {
+    return kTeams >> work.log_teams;
+  }
+  // The row of W that a unit has in a round; at or beyond `out`: none.
+  LCSM_HD static uint32_t RowOf(const Args& work, uint32_t block, uint32_t unit,
+                                uint32_t round) {
+    const uint32_t units = UnitsABlock(work);
+    if (work.then == LinearThen::kMix) {
+      const uint32_t channel = block * units + unit;
+      return channel < work.mix.width ? round * work.mix.width + channel
+                                      : work.out;
+    }
+    return (block * work.rounds + round) * units + unit;
+  }
+
   LCSM_HD static void Fetch(const Args& work, uint32_t block, int thread,
                             Thread& state) {
     state.share = 1.0 / work.in;
@@ -170,24 +186,10 @@ struct LinearKernel {
     }
     uint32_t unit, lane, lanes, first, step;
   };
-  LCSM_HD static uint32_t UnitsABlock(const Args& work) {
-    return kTeams >> work.log_teams;
-  }
   // Rows of a round; kMix: channels.
   static uint64_t Units(const Args& work) {
     return work.then == LinearThen::kMix ? work.mix.width
                                          : CeilDiv(work.out, work.rounds);
-  }
-  // The row of W that a unit has in a round; at or beyond `out`: none.
-  LCSM_HD static uint32_t RowOf(const Args& work, uint32_t block, uint32_t unit,
-                                uint32_t round) {
-    const uint32_t units = UnitsABlock(work);
-    if (work.then == LinearThen::kMix) {
-      const uint32_t channel = block * units + unit;
-      return channel < work.mix.width ? round * work.mix.width + channel
-                                      : work.out;
-    }
-    return (block * work.rounds + round) * units + unit;
   }
   // Null: the unit has none in this round.
   LCSM_HD static const Weight* WeightRow(const Args& work, uint32_t block,

@@ -6,7 +6,7 @@
 // has one more than the step without.
 #pragma once
 
-#include "cuda/block_kernels.h"
+#include "cuda/linear_kernel.h"
 
 namespace lcsm::cuda {
 
@@ -20,12 +20,12 @@ struct CellsWork {
   uint32_t folds_tiny = 0;
 };
 
-LCSM_HD float CellOf(const CellsWork& cells, uint64_t row, uint64_t channel,
-                     float x) {
-  if (cells.control == nullptr || cells.control->skip_mixers != 0) return x;
+LCSM_HD float CellOf(const CellsWork& cells, const StepControl& control,
+                     uint64_t row, uint64_t channel, float x) {
+  if (cells.control == nullptr || control.skip_mixers != 0) return x;
   const uint64_t filter = cells.mixer * cells.groups + channel / kLanes;
-  return RedCellOf(cells, cells.control->known, filter * cells.batch + row,
-                   filter, channel % kLanes, x);
+  return RedCellOf(cells, control.known, filter * cells.batch + row, filter,
+                   channel % kLanes, x);
 }
 
 // x[row] becomes what the mixer makes of it: those of the first layer, behind
@@ -41,8 +41,9 @@ struct StackCellsKernel : Elementwise<StackCellsKernel> {
     return args.rows * args.width;
   }
   LCSM_HD static void Element(const Args& args, uint64_t id) {
-    args.x[id] =
-        CellOf(args.cells, id / args.width, id % args.width, args.x[id]);
+    if (args.cells.control == nullptr) return;
+    args.x[id] = CellOf(args.cells, *args.cells.control, id / args.width,
+                        id % args.width, args.x[id]);
   }
 };
 
@@ -52,14 +53,17 @@ struct StackCellsKernel : Elementwise<StackCellsKernel> {
 template <typename Weight, int kRows>
 struct StackDownKernel {
   using Linear = LinearKernel<Weight, kRows>;
-  using Thread = typename Linear::Thread;
   struct Args {
     LinearWork linear;
-    CellsWork cells;
+    CellsWork cells;  // As all cells of the step, of the same control.
     const StepControl* control = nullptr;
     const float* noise = nullptr;  // [noise_rows][rows][out], in turns.
     uint64_t noise_rows = 1;
     float* next = nullptr;  // [rows][out]; null: a layer follows.
+  };
+  struct Thread {
+    typename Linear::Thread linear;
+    StepControl control;
   };
   static constexpr int kThreads = Linear::kThreads;
 
@@ -69,32 +73,44 @@ struct StackDownKernel {
   static uint64_t Blocks(const Args& args) {
     return Linear::Blocks(args.linear);
   }
-  LCSM_HD static int Phases(const Args& args, uint32_t block) {
-    return Linear::Phases(args.linear, block) + 1;
+  // The last phase of products is kMix's alone, and serves here for what
+  // follows.
+  static constexpr int kPhases = Linear::kPhases;
+  LCSM_HD static int FirstPhase(const Args& args) {
+    return Linear::FirstPhase(args.linear);
+  }
+  LCSM_HD static void Fetch(const Args& args, uint32_t block, int thread,
+                            Thread& state) {
+    Linear::Fetch(args.linear, block, thread, state.linear);
   }
   LCSM_HD static void Run(int phase, const Args& args, uint32_t block,
                           int thread, Thread& state, float* shared) {
-    if (phase < Linear::Phases(args.linear, block)) {
-      Linear::Run(phase, args.linear, block, thread, state, shared);
+    // Asked for long before it is wanted.
+    if (phase == FirstPhase(args)) state.control = *args.control;
+    if (phase + 1 < kPhases) {
+      Linear::Run(phase, args.linear, block, thread, state.linear, shared);
     } else {
-      Follow(args, block, thread);
+      Follow(args, block, thread, state.control);
     }
   }
 
  private:
-  LCSM_HD static void Follow(const Args& args, uint32_t block, int thread) {
+  LCSM_HD static void Follow(const Args& args, uint32_t block, int thread,
+                             const StepControl& control) {
     const LinearWork& work = args.linear;
-    const uint32_t all = work.rounds * work.rows * Linear::kTeams;
+    const uint32_t units = Linear::UnitsABlock(work);
+    const uint32_t all = work.rounds * work.rows * units;
+    LCSM_NO_UNROLL
     for (auto id = static_cast<uint32_t>(thread); id < all; id += kThreads) {
-      const uint32_t row = id / Linear::kTeams % work.rows;
-      const uint32_t channel = Linear::RowOf(work, block, id % Linear::kTeams,
-                                             id / Linear::kTeams / work.rows);
+      const uint32_t row = id / units % work.rows;
+      const uint32_t channel =
+          Linear::RowOf(work, block, id % units, id / units / work.rows);
       if (channel >= work.out) continue;
       const uint64_t at = uint64_t{row} * work.out + channel;
-      const float y = CellOf(args.cells, row, channel, work.y[at]);
+      const float y = CellOf(args.cells, control, row, channel, work.y[at]);
       work.y[at] = y;
       if (args.next == nullptr) continue;
-      const uint64_t turn = args.control->known % args.noise_rows;
+      const uint64_t turn = control.known % args.noise_rows;
       args.next[at] = y + args.noise[turn * work.rows * work.out + at];
     }
   }
