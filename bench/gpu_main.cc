@@ -299,6 +299,11 @@ int main(int argc, char** argv) {
     MeasureAll(costs, report,
                [&] { return arguments.seconds - clock.Seconds(); });
   }
+  if (const lcsm::Status status = (*device)->status(); !status.ok()) {
+    fmt::print(stderr, "lcsm_gpu_bench: {}\n", status.message());
+    report.json()["notes"].push_back(status.message());
+    report.failed_ = true;
+  }
   report.json()["seconds"] = clock.Seconds();
   report.Save();
   fmt::print("{}", lcsm::bench::PrintGpuTargets(report.json()["targets"]));

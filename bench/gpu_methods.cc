@@ -15,7 +15,7 @@ using conv::Problem;
 using conv::Tau;
 
 // Larger blocks than a run that is prepared has the patience for.
-constexpr cuda::MeasureLimits kMeasureLimits = {.seconds = 20,
+constexpr cuda::MeasureLimits kMeasureLimits = {.seconds = 15,
                                                 .bytes = size_t{1} << 32};
 
 // The paper's tiling with the way that is fastest for each block.

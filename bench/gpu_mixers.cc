@@ -66,7 +66,6 @@ StatusOr<ordered_json> MeasureGpuMixer(
 }
 
 ordered_json MeasureGpuMixers(GpuCosts& costs, const GpuMixerCase& wanted) {
-  const Stopwatch clock;
   ordered_json result = {{"mixers", wanted.mixers},
                          {"channels", wanted.channels},
                          {"batch", wanted.batch},
@@ -77,6 +76,7 @@ ordered_json MeasureGpuMixers(GpuCosts& costs, const GpuMixerCase& wanted) {
       GpuProblem(wanted.mixers, wanted.channels, wanted.batch, wanted.length);
   const conv::TileCosts& measured = costs.For(problem, &notes);
   result["tile_costs"] = measured.Print();
+  const Stopwatch clock;
   double baseline = 0;
   for (const GpuMethod& method :
        GpuMethods(costs.device()->info(), problem, measured, true)) {

@@ -19,7 +19,8 @@ struct GpuMixerCase {
   // A whole sequence that would take longer is sampled at some positions, or
   // run once.
   double whole_run_seconds = 5;
-  double seconds = 150;  // After these no method is begun.
+  // Once the costs of tiles are there: after these no method is begun.
+  double seconds = 150;
   size_t repeats = 3;
 };
 

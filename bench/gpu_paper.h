@@ -17,7 +17,9 @@ struct GpuPaperCase {
   size_t layers = 18, width = 768, batch = 1, length = size_t{1} << 17;
   // A whole sequence that would take longer is sampled at some positions.
   double whole_run_seconds = 3;
-  double seconds = 60;  // After these no method is begun, and no position.
+  // Once weights, filters and the costs of tiles are there: after these no
+  // method is begun, and no position.
+  double seconds = 60;
   size_t repeats = 3;
   size_t steps = 512;   // Timed in a row at each position.
   size_t checked = 72;  // First positions that are compared with the CPU's.
