@@ -217,6 +217,7 @@ void GpuStack::Enqueue(bool mixers) noexcept {
     up.x = layer == 0 ? x_.data() : y_.data();
     up.y = hidden_.data();
     up.then = cuda::LinearThen::kGelu;
+    up.log_teams = cuda::LinearKernel<float, 1>::LogTeams(up);
     cuda::StackDownKernel<float, 8>::Args down;
     down.linear = up;
     down.linear.weight = parts_->Down(layer);
@@ -225,9 +226,10 @@ void GpuStack::Enqueue(bool mixers) noexcept {
     down.linear.x = hidden_.data();
     down.linear.y = y_.data();
     down.linear.then = cuda::LinearThen::kStore;
+    down.linear.log_teams = cuda::LinearKernel<float, 1>::LogTeams(down.linear);
     down.cells = CellsOf(layer + 1, mixers);
+    down.control = tiles_->control();
     if (layer + 1 == problem.mixers) {
-      down.control = tiles_->control();
       down.noise = parts_->noise();
       down.noise_rows = kSyntheticNoiseRows;
       down.next = x_.data();
