@@ -183,7 +183,8 @@ TEST(GpuBenchTest, TheHyenaSettingHasTheCpusLogits) {
 
 TEST(GpuBenchTest, WholeModelsOfThePapersSettings) {
   GpuCosts costs(cuda::MakeEmulatedDevice());
-  ordered_json report = {{"mixers", ordered_json::array()},
+  ordered_json report = {{"models", ordered_json::array()},
+                         {"mixers", ordered_json::array()},
                          {"paper", ordered_json::array()}};
   for (const PaperSetting setting :
        {PaperSetting::kSynthetic, PaperSetting::kHyena}) {
@@ -227,7 +228,7 @@ TEST(GpuBenchTest, WholeModelsOfThePapersSettings) {
   EXPECT_EQ(MeasureGpuPaper(costs, none).value()["notes"].size(), 5u);
   const ordered_json targets = GpuTargets(report);
   // Two of end to end, one of steps, two of bandwidth, three sights of each.
-  EXPECT_EQ(targets.size(), 11u) << targets.dump(1);
+  EXPECT_EQ(targets.size(), 11u) << targets.dump(1);  // No models, mixers.
   for (const auto& row : targets) EXPECT_NE(row["verdict"], "not measured");
 }
 
@@ -244,14 +245,26 @@ TEST(GpuBenchTest, TargetsAreMetOrMissed) {
           "amortised_ratio": 1.2, "share_of_copy": 0.61},
         {"method": "planned", "seconds": 2,
           "vs_better_of_lazy_and_eager": 3.9, "worst_ratio": 1.02,
-          "amortised_ratio": 1.03, "share_of_copy": 0.3}]}]})");
+          "amortised_ratio": 1.03, "share_of_copy": 0.3}]}],
+    "models": [{"shape": "hyenadna-tiny-1k", "results": []},
+      {"shape": "hyenadna-large-1m", "launches_overlap": true,
+        "score_tokens": 1000000, "score_seconds": 5.5, "results": [
+          {"position": 7, "step_us": {"median": 120}},
+          {"position": 8, "step_us": {"median": 120},
+            "step_us_device_samples": {"median": 80}}]},
+      {"shape": "hyenadna-large-1m", "launches_overlap": false, "results": [
+          {"position": 7, "step_us": {"median": 200}}]}]})");
   const ordered_json targets = GpuTargets(report);
   std::vector<std::string> verdicts;
   for (const auto& row : targets) verdicts.push_back(row["verdict"]);
   EXPECT_EQ(verdicts, (std::vector<std::string>{
-                          "met", "missed", "missed", "met", "not measured",
+                          "met", "met", "missed", "missed", "met", "missed",
+                          "met", "missed", "seen", "not measured",
                           "not measured", "not measured"}));
   EXPECT_EQ(targets[0]["method"], "planned");
+  EXPECT_EQ(targets[1]["seen"], 1.5);
+  EXPECT_EQ(targets[6]["seen"], 12500);
+  EXPECT_EQ(targets[8]["seen"], 5000);
   const std::string table = PrintGpuTargets(targets);
   EXPECT_NE(table.find("at least 7.8"), std::string::npos) << table;
 }

@@ -195,11 +195,13 @@ void Models(const std::shared_ptr<lcsm::cuda::Device>& device,
 }
 
 // In the order of what the figures decide: the paper's largest setting, then
-// HyenaDNA-large near its start and in its middle, then what is left of the
+// HyenaDNA-large up to a million positions, then what is left of the
 // paper's grid, and lengths beyond it. What is there when time is up is the
 // report.
-void MeasureAll(GpuCosts& costs, Report& report,
-                const std::function<double()>& seconds_left) {
+// `serial`: the same GPU, whose launches wait for each other.
+void MeasureAll(GpuCosts& costs,
+                const std::shared_ptr<lcsm::cuda::Device>& serial,
+                Report& report, const std::function<double()>& seconds_left) {
   constexpr size_t kLongest = size_t{1} << 17;
   const auto mixers = [&](GpuMixerCase wanted) {
     wanted.seconds = std::min(wanted.seconds, seconds_left());
@@ -210,7 +212,8 @@ void MeasureAll(GpuCosts& costs, Report& report,
     if (wanted.seconds > 0) Paper(costs, wanted, report);
   };
   const auto models = [&](const GpuModelCase& wanted) {
-    if (seconds_left() > 0) Models(costs.device(), wanted, report);
+    if (seconds_left() <= 0) return;
+    Models(wanted.launches_overlap ? costs.device() : serial, wanted, report);
   };
   // 7 GiB of taps, as much of histories, 14 of spectra by the paper's tiling
   // and a multiple of that by plans of the planner, which knows what is free.
@@ -220,9 +223,10 @@ void MeasureAll(GpuCosts& costs, Report& report,
          .layers = 18,
          .width = 768,
          .length = kLongest});
-  models({.horizon = kLongest,
-          .positions = {1024, 1 << 16},
-          .score_tokens = kLongest});
+  models({.horizon = 1000002,
+          .positions = {1024, 1 << 16, 1 << 19, 980000},
+          .score_tokens = 1000000});
+  models({.horizon = 1000002, .positions = {1024}, .launches_overlap = false});
   paper({.layers = 18,
          .width = 768,
          .batch = 8,
@@ -239,9 +243,6 @@ void MeasureAll(GpuCosts& costs, Report& report,
          .length = 1 << 14,
          .seconds = 20});
   mixers({.mixers = 18, .channels = 256, .length = 1 << 12});
-  models({.horizon = 1000002,
-          .positions = {1 << 19, 980000},
-          .score_tokens = 1000000});
   paper({.layers = 36,
          .width = 768,
          .batch = 4,
@@ -267,9 +268,12 @@ int main(int argc, char** argv) {
                arguments.device);
     return 2;
   }
-  const auto device = lcsm::cuda::OpenCudaDevice(choice->indices.front());
-  if (!device.ok()) {
-    fmt::print(stderr, "lcsm_gpu_bench: {}\n", device.status().message());
+  const int index = choice->indices.front();
+  const auto device = lcsm::cuda::OpenCudaDevice(index);
+  const auto serial = lcsm::cuda::OpenCudaDevice(index, {.overlap = false});
+  for (const auto* const opened : {&device, &serial}) {
+    if (opened->ok()) continue;
+    fmt::print(stderr, "lcsm_gpu_bench: {}\n", opened->status().message());
     return 1;
   }
   std::error_code error;
@@ -296,7 +300,7 @@ int main(int argc, char** argv) {
             .steps = 32},
            report);
   } else {
-    MeasureAll(costs, report,
+    MeasureAll(costs, *serial, report,
                [&] { return arguments.seconds - clock.Seconds(); });
   }
   if (const lcsm::Status status = (*device)->status(); !status.ok()) {

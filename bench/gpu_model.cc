@@ -134,7 +134,9 @@ StatusOr<ordered_json> MeasureGpuModel(
                         MakeSyntheticModel(wanted.shape, 1));
   LCSM_ASSIGN_OR_RETURN(const std::shared_ptr<const Model> model,
                         cuda::MakeDeviceModel(host, device));
-  ordered_json result = {{"shape", wanted.shape}, {"horizon", wanted.horizon}};
+  ordered_json result = {{"shape", wanted.shape},
+                         {"horizon", wanted.horizon},
+                         {"launches_overlap", wanted.launches_overlap}};
   LCSM_ASSIGN_OR_RETURN(result["max_logit_difference"],
                         Compare(*host, *model, pool));
   const double bytes = static_cast<double>(model->info().step_bytes);

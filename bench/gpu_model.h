@@ -31,6 +31,8 @@ struct GpuModelCase {
   std::vector<size_t> positions = {1024, size_t{1} << 16};
   size_t steps = 512;       // At each position.
   size_t score_tokens = 0;  // Known tokens with all logits; 0: none.
+  // What the device was opened with (cuda::CudaOptions::overlap), to be told.
+  bool launches_overlap = true;
 };
 
 // Answers are compared with the CPU's first (logits of a short text, by steps

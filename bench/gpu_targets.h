@@ -6,11 +6,11 @@
 
 namespace lcsm::bench {
 
-// Of a report of gpu_main.cc ("mixers" and "paper"), row by row: target, where,
-// aim, whether that is a least or a most, seen, and verdict: "met", "missed" or
-// "not measured". All of a case is told of one method, the one whose sequence
-// took the least time, which is named. Rows without an aim have the verdict
-// "seen".
+// Of a report of gpu_main.cc ("mixers", "paper" and "models"), row by row:
+// target, where, aim, whether that is a least or a most, seen, and verdict:
+// "met", "missed" or "not measured". All of a case is told of one method, the
+// one whose sequence took the least time, which is named. Rows without an aim
+// have the verdict "seen".
 nlohmann::ordered_json GpuTargets(const nlohmann::ordered_json& report);
 
 // The same as a table.
