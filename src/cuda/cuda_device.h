@@ -36,6 +36,9 @@ class CudaDevice final : public Device {
                                                 const CudaOptions& options);
   ~CudaDevice() override {
     Use();
+#ifdef LCSM_CUDNN
+    if (cudnn_ != nullptr) (void)cudnn_functions_->destroy(cudnn_);
+#endif
     if (copies_ != nullptr) (void)cudaStreamDestroy(copies_);
   }
 
@@ -69,6 +72,20 @@ class CudaDevice final : public Device {
     return size_t{info_.major >= 9 ? 32u : 4u} << 20;
   }
 
+#ifdef LCSM_CUDNN
+  // `ask` of a handle that all threads share one after another and that runs
+  // nothing: to make one synchronises the device and takes its time.
+  template <typename Ask>
+  cudnnStatus_t AskCudnn(const CudnnFunctions& functions, Ask&& ask) {
+    const std::lock_guard<std::mutex> lock(cudnn_mutex_);
+    if (cudnn_ == nullptr) {
+      cudnn_functions_ = &functions;
+      const cudnnStatus_t made = functions.create(&cudnn_);
+      if (made != CUDNN_STATUS_SUCCESS) return made;
+    }
+    return ask(cudnn_);
+  }
+#endif
   int index() const { return index_; }
   // Whether a launch may begin before the one in front of it has ended; fixed
   // before anybody else has the device.
@@ -151,6 +168,11 @@ class CudaDevice final : public Device {
   bool overlaps_ = false;
   cudaStream_t copies_ = nullptr;
   std::mutex copy_mutex_;
+#ifdef LCSM_CUDNN
+  std::mutex cudnn_mutex_;
+  const CudnnFunctions* cudnn_functions_ = nullptr;
+  cudnnHandle_t cudnn_ = nullptr;
+#endif
   mutable std::mutex mutex_;
   Status status_;
 };
@@ -178,6 +200,9 @@ class CudaQueue final : public Queue {
     device_->Use();
     if (stream_ != nullptr) (void)cudaStreamSynchronize(stream_);
     if (cublas_ != nullptr) (void)functions_->destroy(cublas_);
+#ifdef LCSM_CUDNN
+    if (cudnn_ != nullptr) (void)cudnn_functions_->destroy(cudnn_);
+#endif
     if (here_ != nullptr) (void)cudaEventDestroy(here_);
     if (mark_ != nullptr) (void)cudaEventDestroy(mark_);
     if (stream_ != nullptr) (void)cudaStreamDestroy(stream_);
@@ -222,6 +247,11 @@ class CudaQueue final : public Queue {
   }
   Status PrepareGemm() override;
   void Gemm(const GemmWork& work) noexcept override;
+#ifdef LCSM_CUDNN
+  // A handle for this stream, made when it is first asked for: all the queue's
+  // convolutions share it.
+  cudnnStatus_t Cudnn(const CudnnFunctions& functions, cudnnHandle_t* handle);
+#endif
   // What a launch met: the device's, or the end of the capture or trial under
   // way.
   void Record(Status status) {
@@ -371,6 +401,10 @@ class CudaQueue final : public Queue {
   const CublasFunctions* functions_ = nullptr;
   cublasHandle_t cublas_ = nullptr;
   Memory gemm_work_;
+#ifdef LCSM_CUDNN
+  const CudnnFunctions* cudnn_functions_ = nullptr;
+  cudnnHandle_t cudnn_ = nullptr;
+#endif
   std::shared_ptr<CudaPeers> peers_;
   bool capturing_ = false, trying_ = false;
   // Whether what was enqueued last is a launch of ours.

@@ -54,6 +54,26 @@ void CudaQueue::Gemm(const GemmWork& work) noexcept {
   if (code != CUBLAS_STATUS_SUCCESS) RecordLibrary("cuBLAS", code);
 }
 
+#ifdef LCSM_CUDNN
+cudnnStatus_t CudaQueue::Cudnn(const CudnnFunctions& functions,
+                               cudnnHandle_t* handle) {
+  cudnnStatus_t status = CUDNN_STATUS_SUCCESS;
+  if (cudnn_ == nullptr) {
+    cudnn_functions_ = &functions;
+    status = functions.create(&cudnn_);
+    if (status == CUDNN_STATUS_SUCCESS) {
+      status = functions.set_stream(cudnn_, stream_);
+    }
+    if (status != CUDNN_STATUS_SUCCESS && cudnn_ != nullptr) {
+      (void)functions.destroy(std::exchange(cudnn_, nullptr));
+    }
+  }
+  behind_launch_ = false;  // Behind this comes a library's work.
+  *handle = cudnn_;
+  return status;
+}
+#endif
+
 namespace {
 
 class CudaFft final : public BatchedFft {
@@ -139,6 +159,10 @@ class CudaFft final : public BatchedFft {
 };
 
 #ifdef LCSM_CUDNN
+// More groups than a grid's second and third dimension have blocks: what cuDNN
+// does beyond is not written down.
+constexpr size_t kMostGroups = 65535;
+
 class CudaDepthwise final : public DepthwiseConvolution {
  public:
   explicit CudaDepthwise(std::shared_ptr<CudaDevice> device)
@@ -150,19 +174,24 @@ class CudaDepthwise final : public DepthwiseConvolution {
     }
     if (filter_ != nullptr) (void)functions_->destroy_filter(filter_);
     if (tensor_ != nullptr) (void)functions_->destroy_tensor(tensor_);
-    if (handle_ != nullptr) (void)functions_->destroy(handle_);
   }
 
   Status Make(size_t channels, size_t length) {
     LCSM_ASSIGN_OR_RETURN(functions_, LoadCudnn());
     device_->Use();
     const CudnnFunctions& f = *functions_;
+    if (channels > kMostGroups) {
+      return Unsupported(
+          fmt::format("cuDNN on {} is not asked for convolutions of more than "
+                      "{} channels, and these are {}",
+                      device_->info().label, kMostGroups, channels));
+    }
     const int c = static_cast<int>(channels), n = static_cast<int>(length);
     // Zeros on both sides make as many outputs as inputs; CUDNN_CONVOLUTION
     // turns the filter round, as the definition does. No tensor cores: they
     // would round the inputs.
     const bool made =
-        Ok(f.create(&handle_)) && Ok(f.create_tensor(&tensor_)) &&
+        Ok(f.create_tensor(&tensor_)) &&
         Ok(f.set_tensor(tensor_, CUDNN_TENSOR_NCHW, CUDNN_DATA_FLOAT, 1, c, 1,
                         n)) &&
         Ok(f.create_filter(&filter_)) &&
@@ -173,8 +202,10 @@ class CudaDepthwise final : public DepthwiseConvolution {
                              CUDNN_CONVOLUTION, CUDNN_DATA_FLOAT)) &&
         Ok(f.set_groups(convolution_, c)) &&
         Ok(f.set_math(convolution_, CUDNN_FMA_MATH)) &&
-        Ok(f.workspace(handle_, tensor_, filter_, convolution_, tensor_,
-                       kAlgorithm, &work_bytes_));
+        Ok(device_->AskCudnn(f, [&](cudnnHandle_t handle) {
+          return f.workspace(handle, tensor_, filter_, convolution_, tensor_,
+                             kAlgorithm, &work_bytes_);
+        }));
     if (!made) {
       return Unsupported(fmt::format(
           "cuDNN on {} refused a convolution of {} channels and {} positions "
@@ -193,8 +224,9 @@ class CudaDepthwise final : public DepthwiseConvolution {
     device_->Use();
     const float one = 1, zero = 0;
     auto& on = static_cast<CudaQueue&>(queue);
-    const bool done = Ok(functions_->set_stream(handle_, on.stream())) &&
-                      Ok(functions_->forward(handle_, &one, tensor_, x, filter_,
+    cudnnHandle_t handle = nullptr;
+    const bool done = Ok(on.Cudnn(*functions_, &handle)) &&
+                      Ok(functions_->forward(handle, &one, tensor_, x, filter_,
                                              w, convolution_, kAlgorithm, work_,
                                              work_bytes_, &zero, tensor_, y));
     if (!done) on.RecordLibrary("cuDNN", code_);
@@ -210,7 +242,6 @@ class CudaDepthwise final : public DepthwiseConvolution {
 
   const std::shared_ptr<CudaDevice> device_;
   const CudnnFunctions* functions_ = nullptr;
-  cudnnHandle_t handle_ = nullptr;
   cudnnTensorDescriptor_t tensor_ = nullptr;  // Of inputs and outputs.
   cudnnFilterDescriptor_t filter_ = nullptr;
   cudnnConvolutionDescriptor_t convolution_ = nullptr;

@@ -104,6 +104,7 @@ class EmulatedDevice final : public Device {
 
   bool captures() const { return options_.captures; }
   bool overlaps() const { return options_.overlaps; }
+  bool libraries_refuse() const { return options_.libraries_refuse; }
   bool captures_sums() const { return options_.captures_sums; }
   void CountCapture(int begun) { capturing_ += begun; }
   void NotWhileCapturing() const {
@@ -267,9 +268,22 @@ class EmulatedQueue final : public Queue {
   const EmulatedDevice* device() const { return device_.get(); }
   // A library's call: `called` says whether it is its first, `work` is where
   // its scratch memory is.
-  void CallLibrary(bool* called, const void* work) const {
+  void CallLibrary(bool* called, const void* work, std::function<void()> call) {
     if (work == nullptr || (capturing_ && !*called)) std::abort();
     *called = true;
+    if (!device_->libraries_refuse()) return Do(std::move(call));
+    if (trying_) {
+      tried_ = Unsupported("a library refused");
+    } else {
+      device_->Lose(InternalError("a library failed; what was on it is lost"));
+    }
+  }
+  void BeginTrial() noexcept override { trying_ = true; }
+  Status EndTrial() noexcept override {
+    trying_ = false;
+    const Status met = std::exchange(tried_, OkStatus());
+    LCSM_RETURN_IF_ERROR(Wait());
+    return met;
   }
 
  protected:
@@ -330,7 +344,8 @@ class EmulatedQueue final : public Queue {
   std::deque<Operation> pending_;
   std::vector<Operation> captured_;
   std::function<bool()> captured_order_;  // Null where none was a sum.
-  bool capturing_ = false, fails_at_end_ = false;
+  bool capturing_ = false, fails_at_end_ = false, trying_ = false;
+  Status tried_;
   bool behind_launch_ = false;  // So the next launch may overlap with it.
   Memory gemm_work_;
 };
@@ -346,20 +361,19 @@ class EmulatedFft final : public BatchedFft {
     return OkStatus();
   }
   void Forward(Queue& queue, float* time, Complex* spectrum) noexcept override {
-    static_cast<EmulatedQueue&>(queue).CallLibrary(&went_, work_);
-    static_cast<EmulatedQueue&>(queue).Do([=, this] {
+    static_cast<EmulatedQueue&>(queue).CallLibrary(&went_, work_, [=, this] {
       for (size_t k = 0; k < batch_; ++k) {
         Run(time + k * length_, spectrum + k * (length_ / 2 + 1), true);
       }
     });
   }
   void Inverse(Queue& queue, Complex* spectrum, float* time) noexcept override {
-    static_cast<EmulatedQueue&>(queue).CallLibrary(&came_back_, work_);
-    static_cast<EmulatedQueue&>(queue).Do([=, this] {
-      for (size_t k = 0; k < batch_; ++k) {
-        Run(time + k * length_, spectrum + k * (length_ / 2 + 1), false);
-      }
-    });
+    static_cast<EmulatedQueue&>(queue).CallLibrary(
+        &came_back_, work_, [=, this] {
+          for (size_t k = 0; k < batch_; ++k) {
+            Run(time + k * length_, spectrum + k * (length_ / 2 + 1), false);
+          }
+        });
   }
 
  private:
@@ -395,8 +409,7 @@ class EmulatedDepthwise final : public DepthwiseConvolution {
   }
   void Run(Queue& queue, const float* x, const float* w,
            float* y) noexcept override {
-    static_cast<EmulatedQueue&>(queue).CallLibrary(&called_, work_);
-    static_cast<EmulatedQueue&>(queue).Do([=, this] {
+    static_cast<EmulatedQueue&>(queue).CallLibrary(&called_, work_, [=, this] {
       for (size_t c = 0; c < channels_; ++c) {
         for (size_t j = 0; j < length_; ++j) {
           double sum = 0;

@@ -40,6 +40,8 @@ struct EmulatedOptions {
   bool captures = true;
   // Whether launches fetch before those in front of them have run.
   bool overlaps = true;
+  // Libraries that have plans for transforms and convolutions, and run none.
+  bool libraries_refuse = false;
   // Whether sums of ranks may be captured; the first device's counts.
   bool captures_sums = false;
 };

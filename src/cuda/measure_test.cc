@@ -43,6 +43,25 @@ DeviceTuning SmallTuning() {
   return tuning;
 }
 
+// A plan of a library that it then refuses to run is no way to compute tiles,
+// and nothing else is lost by it.
+TEST(DeviceCostsTest, LibrariesThatRefuseAreLeftOut) {
+  const auto device = MakeEmulatedDevice({.libraries_refuse = true});
+  TileCosts measured;
+  const Status status = MeasureDeviceCosts(
+      device, SmallProblem(), TilesFor::kHybrid, MeasureLimits(), &measured);
+  ASSERT_TRUE(status.ok()) << status.message();
+  EXPECT_TRUE(device->status().ok());
+  EXPECT_TRUE(measured.Has(Tau::kDirectBlocked, 16, false));
+  EXPECT_TRUE(measured.Has(Tau::kFftFused, 16, false));
+  for (const Tau tau : {Tau::kDirect, Tau::kFftLibrary}) {
+    // The smallest are our own for `direct`, too.
+    for (size_t block = 4; block < 128; block *= 2) {
+      EXPECT_FALSE(measured.Has(tau, block, false)) << block;
+    }
+  }
+}
+
 TEST(DeviceTuningTest, SurvivesBeingWrittenAndRead) {
   const auto device = MakeEmulatedDevice();
   const DeviceInfo& info = device->info();

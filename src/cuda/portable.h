@@ -74,7 +74,9 @@ LCSM_HD uint64_t CeilDiv(uint64_t n, uint64_t by) { return (n + by - 1) / by; }
 
 // Kernels whose phases are [FirstPhase, kPhases).
 template <typename Kernel>
-concept HasFixedPhases = requires { Kernel::kPhases; };
+concept HasFixedPhases = requires {
+  Kernel::kPhases;
+};
 
 // Kernels that fetch ahead.
 template <typename Kernel>
