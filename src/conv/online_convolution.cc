@@ -180,50 +180,6 @@ StatusOr<std::unique_ptr<OnlineConvolution>> OnlineConvolution::Fork() const {
   return fork;
 }
 
-Status OnlineConvolution::Save(io::SectionWriter& writer) const {
-  const uint64_t position = position_;
-  LCSM_RETURN_IF_ERROR(writer.PutArray(
-      "convolution position", std::span<const uint64_t>(&position, 1)));
-  if (deferred_ != nullptr) {
-    LCSM_RETURN_IF_ERROR(deferred_->Save(writer));
-  }
-  const auto put = [&writer](const char* name, const FloatBuffer& buffer) {
-    return writer.PutArray(
-        name, std::span<const float>(buffer.data(), buffer.size()));
-  };
-  LCSM_RETURN_IF_ERROR(put("histories", histories_));
-  LCSM_RETURN_IF_ERROR(put("eager accumulators", recent_));
-  for (const FloatBuffer& kept : kept_) {
-    LCSM_RETURN_IF_ERROR(put("kept blocks", kept));
-  }
-  return OkStatus();
-}
-
-Status OnlineConvolution::Load(io::SectionReader& reader) {
-  uint64_t position = 0;
-  LCSM_RETURN_IF_ERROR(reader.GetArray("convolution position",
-                                       std::span<uint64_t>(&position, 1)));
-  if (position > length()) {
-    return InvalidInput(fmt::format(
-        "{}: stands at position {}, expected at most {}, which the plan is for",
-        reader.name(), position, length()));
-  }
-  position_ = position;
-  if (deferred_ != nullptr) {
-    LCSM_RETURN_IF_ERROR(deferred_->Load(reader));
-  }
-  const auto get = [&reader](const char* name, FloatBuffer& buffer) {
-    return reader.GetArray(name,
-                           std::span<float>(buffer.data(), buffer.size()));
-  };
-  LCSM_RETURN_IF_ERROR(get("histories", histories_));
-  LCSM_RETURN_IF_ERROR(get("eager accumulators", recent_));
-  for (FloatBuffer& kept : kept_) {
-    LCSM_RETURN_IF_ERROR(get("kept blocks", kept));
-  }
-  return OkStatus();
-}
-
 size_t OnlineConvolution::HistoryGroup(size_t mixer, size_t row,
                                        size_t group) const noexcept {
   return (mixer * groups_ + group) * prepared_->plan().problem.batch + row;

@@ -5,9 +5,9 @@
 #include <cassert>
 #include <vector>
 
-#include "conv/deferred.h"
 #include "conv/layout.h"
 #include "conv/online_convolution.h"
+#include "conv/saved_convolution.h"
 #include "cuda/hyena_device_filters.h"
 #include "cuda/hyena_device_state.h"
 #include "models/hyena_filter.h"
@@ -19,31 +19,6 @@ namespace {
 // Positions that are asked of the CPU's convolution at a time when a file of
 // one is read.
 constexpr size_t kRowsAtATime = 4096;
-
-// What a convolution on the CPU puts into a file, in this order, in floats but
-// for its place, a number, and two numbers a deferred level.
-struct ConvolutionSections {
-  size_t deferred_levels = 0;
-  size_t lines = 0;  // Of a history.
-  size_t histories = 0, recent = 0;
-  std::vector<size_t> kept;  // A level.
-};
-
-ConvolutionSections SectionsOf(const conv::Plan& plan) {
-  ConvolutionSections sections;
-  const size_t histories = conv::HistoryGroups(plan.problem);
-  for (const conv::Level& level : plan.levels) {
-    if (level.serves == conv::Serves::kDistant &&
-        conv::SlicesOf(plan.problem, level).count != 0) {
-      ++sections.deferred_levels;
-    }
-    sections.kept.push_back(histories * conv::KeptFloats(plan.problem, level));
-  }
-  sections.lines = conv::HistoryLines(plan);
-  sections.histories = histories * conv::HistoryStride(sections.lines);
-  if (plan.method == conv::Method::kEager) sections.recent = sections.histories;
-  return sections;
-}
 
 }  // namespace
 
@@ -197,37 +172,10 @@ Status HyenaDeviceState::SaveConvolution(io::SectionWriter& writer,
   conv::Plan plan = HostPlan();
   // There are contributions to every position that may follow.
   plan.rings = conv::Rings::kNone;
-  const ConvolutionSections sections = SectionsOf(plan);
-  assert(count <= sections.lines);
-  const uint64_t position = 0;
-  LCSM_RETURN_IF_ERROR(writer.PutArray(
-      "convolution position", std::span<const uint64_t>(&position, 1)));
-  for (size_t k = 0; k < sections.deferred_levels; ++k) {
-    const uint64_t nothing[2] = {};
-    LCSM_RETURN_IF_ERROR(writer.PutArray(conv::DeferredWork::kSection,
-                                         std::span<const uint64_t>(nothing)));
-  }
-  const auto put = [&writer](const char* name, const FloatBuffer& buffer) {
-    return writer.PutArray(
-        name, std::span<const float>(buffer.data(), buffer.size()));
-  };
-  LCSM_ASSIGN_OR_RETURN(
-      FloatBuffer histories,
-      FloatBuffer::Allocate(sections.histories, "the histories"));
-  LCSM_RETURN_IF_ERROR(GatherLines(from, count, histories.data(),
-                                   conv::HistoryStride(sections.lines)));
-  LCSM_RETURN_IF_ERROR(put("histories", histories));
-  LCSM_ASSIGN_OR_RETURN(
-      const FloatBuffer recent,
-      FloatBuffer::Allocate(sections.recent, "the eager accumulators"));
-  LCSM_RETURN_IF_ERROR(put("eager accumulators", recent));
-  for (const size_t floats : sections.kept) {
-    LCSM_ASSIGN_OR_RETURN(
-        const FloatBuffer kept,
-        FloatBuffer::Allocate(floats, "the spectra of input blocks"));
-    LCSM_RETURN_IF_ERROR(put("kept blocks", kept));
-  }
-  return OkStatus();
+  assert(count <= conv::HistoryLines(plan));
+  return conv::SaveAccumulators(writer, plan, [&](float* lines, size_t stride) {
+    return GatherLines(from, count, lines, stride);
+  });
 }
 
 Status HyenaDeviceState::Load(io::SectionReader& reader) {
@@ -268,18 +216,15 @@ Status HyenaDeviceState::Load(io::SectionReader& reader) {
 
 Status HyenaDeviceState::LoadConvolution(io::SectionReader& reader,
                                          size_t* origin, size_t* pending) {
-  uint64_t known = 0;
-  io::SectionReader ahead = reader;
-  LCSM_RETURN_IF_ERROR(
-      ahead.GetArray("convolution position", std::span<uint64_t>(&known, 1)));
+  LCSM_ASSIGN_OR_RETURN(const uint64_t known, conv::SavedPosition(reader));
   const size_t stride = leader().tiles->stride();
   LCSM_ASSIGN_OR_RETURN(
       FloatBuffer lines,
       FloatBuffer::Allocate(Convolutions() * GroupsFor(config().width) * stride,
                             "the histories"));
   if (known == 0) {
-    LCSM_RETURN_IF_ERROR(
-        LoadAccumulators(reader, *pending, lines.data(), stride));
+    LCSM_RETURN_IF_ERROR(conv::LoadAccumulators(reader, HostPlan(), *pending,
+                                                lines.data(), stride));
   } else {
     LCSM_RETURN_IF_ERROR(
         LoadContributions(reader, lines.data(), stride, pending));
@@ -290,54 +235,6 @@ Status HyenaDeviceState::LoadConvolution(io::SectionReader& reader,
   }
   return ScatterLines(lines.data(), stride, leader().tiles->length(),
                       PendingInTiles(0));
-}
-
-// Of a convolution that has taken no inputs in: neither filters nor spectra are
-// asked for.
-Status HyenaDeviceState::LoadAccumulators(io::SectionReader& reader,
-                                          size_t count, float* to,
-                                          size_t to_stride) const {
-  const ConvolutionSections sections = SectionsOf(HostPlan());
-  if (count > sections.lines) {
-    return InvalidInput(fmt::format(
-        "{}: says what is to be added to {} positions, expected at most {}, "
-        "which its plan keeps",
-        reader.name(), count, sections.lines));
-  }
-  uint64_t numbers[2] = {};
-  LCSM_RETURN_IF_ERROR(
-      reader.GetArray("convolution position", std::span<uint64_t>(numbers, 1)));
-  for (size_t k = 0; k < sections.deferred_levels; ++k) {
-    LCSM_RETURN_IF_ERROR(reader.GetArray(conv::DeferredWork::kSection,
-                                         std::span<uint64_t>(numbers)));
-    if (numbers[0] != 0) {
-      return InvalidInput(fmt::format(
-          "{}: a deferred level stands at {} where no inputs are known, "
-          "expected 0",
-          reader.name(), numbers[0]));
-    }
-  }
-  const auto get = [&reader](const char* name,
-                             size_t floats) -> StatusOr<FloatBuffer> {
-    LCSM_ASSIGN_OR_RETURN(FloatBuffer buffer,
-                          FloatBuffer::Allocate(floats, name));
-    LCSM_RETURN_IF_ERROR(
-        reader.GetArray(name, std::span<float>(buffer.data(), buffer.size())));
-    return buffer;
-  };
-  LCSM_ASSIGN_OR_RETURN(const FloatBuffer histories,
-                        get("histories", sections.histories));
-  const size_t all = Convolutions() * GroupsFor(config().width);
-  for (size_t h = 0; h < all; ++h) {
-    std::copy_n(histories.data() + h * conv::HistoryStride(sections.lines),
-                count * kLanes, to + h * to_stride);
-  }
-  // Empty of what matters, and to be found whole.
-  LCSM_RETURN_IF_ERROR(get("eager accumulators", sections.recent).status());
-  for (const size_t floats : sections.kept) {
-    LCSM_RETURN_IF_ERROR(get("kept blocks", floats).status());
-  }
-  return OkStatus();
 }
 
 // Lets the CPU's convolution read its part, and asks it what its inputs

@@ -114,8 +114,6 @@ class HyenaDeviceState : public ModelState {
                          size_t count) const;
   Status LoadConvolution(io::SectionReader& reader, size_t* origin,
                          size_t* pending);
-  Status LoadAccumulators(io::SectionReader& reader, size_t count, float* to,
-                          size_t to_stride) const;
   Status LoadContributions(io::SectionReader& reader, float* to,
                            size_t to_stride, size_t* pending);
   StatusOr<std::shared_ptr<const conv::FilterBank>> BringFilters();
