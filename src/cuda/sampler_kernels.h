@@ -1,9 +1,9 @@
 // From logits to a token on the device, with the arithmetic of
-// runtime/sampler.h: the same weights, orders and sums in float64, one thread
-// doing what is a running sum, so that the same logits give the same token as
-// on the host, bit for bit. That suits vocabularies of bases, amino acids or
-// bytes; beyond kMaxVocab the logits go to the host, whose sampler does not
-// care.
+// runtime/sampler.h: the same weights, orders and sums in float64, so that the
+// same logits give the same token as on the host, bit for bit. Running sums are
+// one thread's, with loads ahead of the additions; all else is done by all.
+// That suits vocabularies of bases, amino acids or bytes; beyond kMaxVocab the
+// logits go to the host, whose sampler does not care.
 //
 // Device code is compiled without contraction of multiply-adds, as the host's.
 #pragma once
@@ -101,148 +101,231 @@ struct SampleKernel {
     int32_t* sampled = nullptr;  // [ring]; that of position p at p % ring.
     uint64_t ring = 1;
   };
-  struct Thread {};
+  // Fetched by the first phase: from memory once, not in each.
+  struct Thread {
+    SampleOptions options;
+    uint64_t position = 0;
+  };
   static constexpr int kThreads = 256;
 
   // In shared memory.
   struct Candidates {
-    double weight[kMaxVocab];
+    double weight[kMaxVocab];  // 0 once it is filtered out.
+    double sum[kMaxVocab];     // Of all weights up to this one.
     double best[kThreads];
+    double uniform;
     uint32_t best_at[kThreads];
-    uint32_t by_rank[kMaxVocab];  // Candidate of each rank, likeliest first.
-    uint8_t keep[kMaxVocab];
+    uint32_t by_rank[kMaxVocab];  // Candidate of each rank, likeliest first,
+    uint32_t rank_of[kMaxVocab];  // and the other way round.
+    uint32_t kept;                // Ranks that top-k and top-p keep.
   };
   static size_t SharedFloats(const Args&) {
     return CeilDiv(sizeof(Candidates), sizeof(float));
   }
   static uint64_t Blocks(const Args&) { return 1; }
-  LCSM_HD static int Phases(const Args&, uint32_t) { return 5; }
+  static constexpr int kPhases = 8;
+  LCSM_HD static int FirstPhase(const Args&) { return 0; }
 
   LCSM_HD static void Run(int phase, const Args& args, uint32_t, int thread,
-                          Thread&, float* shared) {
+                          Thread& state, float* shared) {
     Candidates& c = *reinterpret_cast<Candidates*>(shared);
-    const SampleOptions& options = *args.options;
-    const auto n = static_cast<uint32_t>(options.count);
     const auto self = static_cast<uint32_t>(thread);
+    if (phase == 0) {
+      state.options = *args.options;
+      state.position = args.control->origin + args.control->known;
+    }
+    const SampleOptions& options = state.options;
+    const auto n = static_cast<uint32_t>(options.count);
+    const bool draws = options.temperature != 0;
     switch (phase) {
-      case 0: {
-        double best = 0;
-        uint32_t at = n;
-        for (uint32_t i = self; i < n; i += kThreads) {
-          const double logit = SaneLogit(args.logits[args.ids[i]]);
-          if (at == n || logit > best) {
-            best = logit;
-            at = i;
-          }
-        }
-        c.best[self] = best;
-        c.best_at[self] = at;
+      case 0:
+        return LikeliestOfThread(args, c, n, self);
+      case 1:
+        return LikeliestOfParts(c, n, self);
+      case 2:
+        if (draws) Weigh(args, options, c, n, self);
         return;
-      }
-      case 1: {
-        if (self != 0) return;
-        for (uint32_t k = 1; k < Min<uint32_t>(n, kThreads); ++k) {
-          // Ties go to the lowest id, i.e. the lowest candidate.
-          if (c.best[k] > c.best[0] ||
-              (c.best[k] == c.best[0] && c.best_at[k] < c.best_at[0])) {
-            c.best[0] = c.best[k];
-            c.best_at[0] = c.best_at[k];
-          }
+      case 3:
+        if (draws && Ranks(options)) Rank(c, n, self);
+        return;
+      case 4:
+        if (!draws) return;
+        if (self == 0) c.kept = Ranks(options) ? KeptRanks(options, c, n) : n;
+        // Meanwhile, in another warp.
+        if (self == kThreads / 2) {
+          c.uniform = UniformAt(options.seed, options.sample, state.position);
         }
         return;
-      }
-      case 2: {
-        if (options.temperature == 0) return;
-        for (uint32_t i = self; i < n; i += kThreads) {
-          const double distance =
-              SaneLogit(args.logits[args.ids[i]]) - c.best[0];
-          c.weight[i] =
-              distance == 0 ? 1.0 : PortableExp(distance / options.temperature);
-          c.keep[i] = 1;
-        }
+      case 5:
+        if (draws) Filter(options, c, n, self);
         return;
-      }
-      case 3: {
-        if (options.temperature == 0 || !Ranks(options)) return;
-        for (uint32_t i = self; i < n; i += kThreads) {
-          uint32_t rank = 0;
-          for (uint32_t k = 0; k < n; ++k) {
-            rank += c.weight[k] > c.weight[i] ||
-                            (c.weight[k] == c.weight[i] && k < i)
-                        ? 1u
-                        : 0u;
-          }
-          c.by_rank[rank] = i;
-        }
+      case 6:
+        if (draws && self == 0) AddUp(c, n);
         return;
-      }
       default:
-        if (self == 0) Choose(args, c, n);
-        return;
+        return Choose(args, state, c, n, self);
     }
   }
 
  private:
+  // Parts that the threads' likeliest candidates are taken together in.
+  static constexpr uint32_t kParts = 16;
+  // Loads that are under way together in a running sum.
+  static constexpr uint32_t kTogether = 8;
+
+  LCSM_HD static void LikeliestOfThread(const Args& args, Candidates& c,
+                                        uint32_t n, uint32_t self) {
+    double best = 0;
+    uint32_t at = n;
+    for (uint32_t i = self; i < n; i += kThreads) {
+      const double logit = SaneLogit(args.logits[args.ids[i]]);
+      if (at == n || logit > best) {
+        best = logit;
+        at = i;
+      }
+    }
+    c.best[self] = best;
+    c.best_at[self] = at;
+  }
+  // The likeliest of those at `first`, first + step, .. below `end`. Ties go to
+  // the lowest id, i.e. the lowest candidate.
+  LCSM_HD static uint32_t Likeliest(const Candidates& c, uint32_t first,
+                                    uint32_t step, uint32_t end) {
+    uint32_t likeliest = first;
+    for (uint32_t k = first + step; k < end; k += step) {
+      if (c.best[k] > c.best[likeliest] ||
+          (c.best[k] == c.best[likeliest] &&
+           c.best_at[k] < c.best_at[likeliest])) {
+        likeliest = k;
+      }
+    }
+    return likeliest;
+  }
+  LCSM_HD static void LikeliestOfParts(Candidates& c, uint32_t n,
+                                       uint32_t self) {
+    const uint32_t threads = Min<uint32_t>(n, kThreads);
+    if (self >= Min(threads, kParts)) return;
+    const uint32_t likeliest = Likeliest(c, self, kParts, threads);
+    const double best = c.best[likeliest];
+    const uint32_t at = c.best_at[likeliest];
+    c.best[self] = best;
+    c.best_at[self] = at;
+  }
+  LCSM_HD static uint32_t LikeliestOfAll(const Candidates& c, uint32_t n) {
+    return Likeliest(c, 0, 1, Min(n, kParts));
+  }
+
+  LCSM_HD static void Weigh(const Args& args, const SampleOptions& options,
+                            Candidates& c, uint32_t n, uint32_t self) {
+    const double best = c.best[LikeliestOfAll(c, n)];
+    for (uint32_t i = self; i < n; i += kThreads) {
+      const double distance = SaneLogit(args.logits[args.ids[i]]) - best;
+      c.weight[i] =
+          distance == 0 ? 1.0 : PortableExp(distance / options.temperature);
+    }
+  }
+
   LCSM_HD static bool Ranks(const SampleOptions& options) {
-    return options.top_p < 1 ||
-           (options.top_k != 0 && options.top_k < options.count);
+    return options.top_p < 1 || HasTopK(options);
   }
-  LCSM_HD static void Choose(const Args& args, Candidates& c, uint32_t n) {
-    const SampleOptions& options = *args.options;
-    const uint64_t position = args.control->origin + args.control->known;
-    uint32_t chosen = c.best_at[0];
-    if (options.temperature != 0) {
-      Filter(options, c, n);
-      double total = 0;
-      for (uint32_t i = 0; i < n; ++i) {
-        if (c.keep[i] != 0) total += c.weight[i];
+  LCSM_HD static bool HasTopK(const SampleOptions& options) {
+    return options.top_k != 0 && options.top_k < options.count;
+  }
+  LCSM_HD static void Rank(Candidates& c, uint32_t n, uint32_t self) {
+    for (uint32_t i = self; i < n; i += kThreads) {
+      uint32_t rank = 0;
+      for (uint32_t k = 0; k < n; ++k) {
+        rank +=
+            c.weight[k] > c.weight[i] || (c.weight[k] == c.weight[i] && k < i)
+                ? 1u
+                : 0u;
       }
-      const double target =
-          UniformAt(options.seed, options.sample, position) * total;
-      double sum = 0;
-      for (uint32_t i = 0; i < n; ++i) {
-        if (c.keep[i] == 0 || c.weight[i] == 0) continue;
-        sum += c.weight[i];
-        chosen = i;
-        if (target < sum) break;
+      c.by_rank[rank] = i;
+      c.rank_of[i] = rank;
+    }
+  }
+
+  // Calls visit(i, sum of value(0) to value(i)) in order, and gives the last
+  // sum. Values come in time for the additions, which alone wait for each
+  // other.
+  template <typename Value, typename Visit>
+  LCSM_HD static double RunningSum(uint32_t n, Value&& value, Visit&& visit) {
+    double sum = 0;
+    LCSM_NO_UNROLL
+    for (uint32_t i = 0; i < n; i += kTogether) {
+      double values[kTogether];
+      LCSM_UNROLL
+      for (uint32_t k = 0; k < kTogether; ++k) {
+        values[k] = i + k < n ? value(i + k) : 0.0;
+      }
+      LCSM_UNROLL
+      for (uint32_t k = 0; k < kTogether; ++k) {
+        sum += values[k];
+        if (i + k < n) visit(i + k, sum);
       }
     }
-    *args.token = args.ids[chosen];
-    args.sampled[position % args.ring] = args.ids[chosen];
+    return sum;
   }
-  // Top-k, then top-p, then min-p, as Sampler::Sample has them.
+  // Top-k, then top-p, as Sampler::Sample has them: how many of the likeliest.
+  LCSM_HD static uint32_t KeptRanks(const SampleOptions& options,
+                                    const Candidates& c, uint32_t n) {
+    const uint32_t kept =
+        HasTopK(options) ? static_cast<uint32_t>(options.top_k) : n;
+    if (options.top_p >= 1) return kept;
+    const double total = RunningSum(
+        n, [&](uint32_t i) { return c.rank_of[i] < kept ? c.weight[i] : 0.0; },
+        [](uint32_t, double) {});
+    const double dust =
+        (1 - options.top_p) * total / static_cast<double>(kept) * 0.999;
+    double share = 0;
+    uint32_t rank = 0;
+    while (rank < kept) {
+      const double weight = c.weight[c.by_rank[rank]];
+      if (weight < dust) break;
+      ++rank;
+      share += weight;
+      if (share >= options.top_p * total) break;
+    }
+    return rank;
+  }
   LCSM_HD static void Filter(const SampleOptions& options, Candidates& c,
-                             uint32_t n) {
-    uint32_t kept = n;
-    if (options.top_k != 0 && options.top_k < n) {
-      kept = static_cast<uint32_t>(options.top_k);
-      for (uint32_t rank = kept; rank < n; ++rank) c.keep[c.by_rank[rank]] = 0;
-    }
-    if (options.top_p < 1) {
-      double total = 0;
-      for (uint32_t i = 0; i < n; ++i) {
-        if (c.keep[i] != 0) total += c.weight[i];
-      }
-      const double dust =
-          (1 - options.top_p) * total / static_cast<double>(kept) * 0.999;
-      double share = 0;
-      bool enough = false;
-      for (uint32_t rank = 0; rank < n; ++rank) {
-        const uint32_t i = c.by_rank[rank];
-        if (c.keep[i] == 0) continue;
-        if (enough || c.weight[i] < dust) {
-          c.keep[i] = 0;
-          continue;
-        }
-        share += c.weight[i];
-        enough = share >= options.top_p * total;
+                             uint32_t n, uint32_t self) {
+    for (uint32_t i = self; i < n; i += kThreads) {
+      const bool ranked_out = Ranks(options) && c.rank_of[i] >= c.kept;
+      if (ranked_out || (options.min_p > 0 && c.weight[i] < options.min_p)) {
+        c.weight[i] = 0;
       }
     }
-    if (options.min_p > 0) {
-      for (uint32_t i = 0; i < n; ++i) {
-        if (c.weight[i] < options.min_p) c.keep[i] = 0;
-      }
+  }
+  LCSM_HD static void AddUp(Candidates& c, uint32_t n) {
+    (void)RunningSum(
+        n, [&](uint32_t i) { return c.weight[i]; },
+        [&](uint32_t i, double sum) { c.sum[i] = sum; });
+  }
+
+  // The first candidate whose running sum exceeds the target: each thread looks
+  // whether it is one of its own.
+  LCSM_HD static void Choose(const Args& args, const Thread& state,
+                             const Candidates& c, uint32_t n, uint32_t self) {
+    if (state.options.temperature == 0) {
+      if (self == 0) Take(args, state, c.best_at[LikeliestOfAll(c, n)]);
+      return;
     }
+    const double target = c.uniform * c.sum[n - 1];
+    for (uint32_t i = self; i < n; i += kThreads) {
+      const double before = i == 0 ? 0.0 : c.sum[i - 1];
+      if (target < c.sum[i] && !(target < before)) Take(args, state, i);
+    }
+    // Where the target was rounded up to the sum of all: the last that counts.
+    if (self != 0 || target < c.sum[n - 1]) return;
+    uint32_t last = n - 1;
+    while (last > 0 && c.weight[last] == 0) --last;
+    Take(args, state, last);
+  }
+  LCSM_HD static void Take(const Args& args, const Thread& state,
+                           uint32_t candidate) {
+    *args.token = args.ids[candidate];
+    args.sampled[state.position % args.ring] = args.ids[candidate];
   }
 };
 
