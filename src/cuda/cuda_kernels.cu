@@ -17,8 +17,19 @@ __device__ __forceinline__ void WaitForLaunchInFront() {
 #endif
 }
 
+// Blocks that a multiprocessor has registers for. Without a number the compiler
+// takes one of its own, and was seen to spill what is fetched for it.
 template <typename Kernel>
-__global__ void __launch_bounds__(Kernel::kThreads)
+constexpr int BlocksAtLeast() {
+  if constexpr (requires { Kernel::kBlocksAtLeast; }) {
+    return Kernel::kBlocksAtLeast;
+  } else {
+    return 1;
+  }
+}
+
+template <typename Kernel>
+__global__ void __launch_bounds__(Kernel::kThreads, BlocksAtLeast<Kernel>())
     RunKernel(const __grid_constant__ typename Kernel::Args args) {
   extern __shared__ __align__(16) double shared[];
   typename Kernel::Thread state;

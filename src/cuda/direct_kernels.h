@@ -28,6 +28,7 @@ struct DirectWork {
 struct DirectTileKernel : Elementwise<DirectTileKernel, 128> {
   using Args = DirectWork;
   static constexpr int kOutputs = 8;
+  static constexpr int kBlocksAtLeast = 5;  // Of 128 threads.
 
   LCSM_HD static uint64_t Strips(const Args& work) {
     return CeilDiv(work.level.block, kOutputs);

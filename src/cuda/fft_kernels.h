@@ -180,6 +180,9 @@ struct FftTileKernel {
   using Args = FftWork;
   struct Thread {};
   static constexpr int kThreads = 256;
+  // Small transforms have shared memory for three and more: 80 registers a
+  // thread instead of 110, of which two are spilled.
+  static constexpr int kBlocksAtLeast = 3;
 
   LCSM_HD static int LogLength(const Args& work) {
     return work.passes.pass[work.first_pass].log_n;
@@ -288,6 +291,7 @@ struct FftTileKernel {
 // One pass in device memory, a butterfly a thread. `first_pass` is that pass,
 // `forward` the way; source and sink as in FftWork (never kSpectrum).
 struct FftPassKernel : Elementwise<FftPassKernel> {
+  static constexpr int kBlocksAtLeast = 3;
   struct Args {
     FftWork work;
     uint32_t forward = 1;

@@ -6,6 +6,8 @@
 //     struct Args {..};    // Plain data, handed over by value.
 //     struct Thread {..};  // What a thread keeps from phase to phase.
 //     static constexpr int kThreads = 256;  // Of a block.
+//     // May be absent: of a multiprocessor's registers, for so many blocks.
+//     static constexpr int kBlocksAtLeast = 2;
 //     static size_t SharedFloats(const Args&);
 //     static uint64_t Blocks(const Args&);  // At most kMostBlocks.
 //     // Phases of this block, the same for all its threads.

@@ -66,6 +66,7 @@ struct StackDownKernel {
     StepControl control;
   };
   static constexpr int kThreads = Linear::kThreads;
+  static constexpr int kBlocksAtLeast = Linear::kBlocksAtLeast;
 
   static size_t SharedFloats(const Args& args) {
     return Linear::SharedFloats(args.linear);
