@@ -17,6 +17,7 @@ namespace lcsm::cuda {
 // x[row] = embedding[tokens[row]], or zeros on a rank without embedding; the
 // first launch of a step counts it.
 struct EmbedKernel : Elementwise<EmbedKernel> {
+  static constexpr bool kLetsNextIn = true;
   struct Args {
     StepControl* control = nullptr;  // Null: only looks up.
     const int32_t* tokens = nullptr;

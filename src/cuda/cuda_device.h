@@ -349,8 +349,9 @@ class CudaQueue final : public Queue {
     config.stream = stream_;
     config.attrs = &overlap;
     config.numAttrs = behind_launch_ && device_->overlaps() ? 1 : 0;
-    (void)Check(cudaLaunchKernelExC(&config, KernelFunction(kernel), pointers));
-    behind_launch_ = true;
+    behind_launch_ =
+        Check(cudaLaunchKernelExC(&config, KernelFunction(kernel), pointers))
+            .ok();
   }
 
  private:

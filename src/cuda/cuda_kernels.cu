@@ -8,12 +8,16 @@ namespace {
 
 // Launches may begin before the one in front of them has ended
 // (CudaQueue::LaunchBytes), so each waits here until it has, whatever it does
-// afterwards. Only then is the next let in: one launch stands by, and leaves
-// room for those of other queues. Without overlap neither does anything.
+// afterwards. Only then is the next let in, if the kernel says so: one launch
+// stands by, and leaves room for those of other queues. Without overlap neither
+// does anything.
+template <typename Kernel>
 __device__ __forceinline__ void WaitForLaunchInFront() {
 #if __CUDA_ARCH__ >= 900
   cudaGridDependencySynchronize();
-  cudaTriggerProgrammaticLaunchCompletion();
+  if constexpr (requires { Kernel::kLetsNextIn; }) {
+    cudaTriggerProgrammaticLaunchCompletion();
+  }
 #endif
 }
 
@@ -36,7 +40,7 @@ __global__ void __launch_bounds__(Kernel::kThreads, BlocksAtLeast<Kernel>())
   if constexpr (Fetches<Kernel>) {
     Kernel::Fetch(args, blockIdx.x, static_cast<int>(threadIdx.x), state);
   }
-  WaitForLaunchInFront();
+  WaitForLaunchInFront<Kernel>();
   const auto run = [&](int phase, bool first) {
     if (!first) __syncthreads();
     Kernel::Run(phase, args, blockIdx.x, static_cast<int>(threadIdx.x), state,

@@ -44,6 +44,9 @@ Status CudaQueue::PrepareGemm() {
 
 void CudaQueue::Gemm(const GemmWork& work) noexcept {
   device_->Use();
+  // Not by stream(): the handle has it, and choosing it anew takes the scratch
+  // memory back.
+  behind_launch_ = false;
   // cuBLAS has columns first, so this is c^T = b a^T.
   const float one = 1, beta = work.accumulate ? 1.0f : 0.0f;
   const auto code = functions_->sgemm(

@@ -290,6 +290,7 @@ struct DrainKernel : Elementwise<DrainKernel> {
 
 // known += 1, where no embedding does it.
 struct CountKernel : Elementwise<CountKernel, 32> {
+  static constexpr bool kLetsNextIn = true;
   struct Args {
     StepControl* control = nullptr;
   };

@@ -47,6 +47,7 @@ struct LinearKernel {
   static constexpr int kThreads = 256;
   // One that computes and one that has fetched. Three would spill.
   static constexpr int kBlocksAtLeast = 2;
+  static constexpr bool kLetsNextIn = true;
   static constexpr uint32_t kTeam = 32, kTeams = kThreads / kTeam;
   // Orders up to 7 are tested; published models have 2, and 3 or 4 in papers.
   static constexpr int kMaxStreams = 8;

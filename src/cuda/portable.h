@@ -8,12 +8,16 @@
 //     static constexpr int kThreads = 256;  // Of a block.
 //     // May be absent: of a multiprocessor's registers, for so many blocks.
 //     static constexpr int kBlocksAtLeast = 2;
+//     // May be absent: the launch behind this one may begin while this one
+//     // runs. Not of kernels that libraries' calls come behind: whether all of
+//     // theirs wait is not written anywhere.
+//     static constexpr bool kLetsNextIn = true;
 //     static size_t SharedFloats(const Args&);
 //     static uint64_t Blocks(const Args&);  // At most kMostBlocks.
 //     // Phases of this block, the same for all its threads.
 //     LCSM_HD static int Phases(const Args&, uint32_t block);
-//     // Or, where a thread keeps much for few of them: all phases but the
-//     // first ones. These are then unrolled, and registers are freed early.
+//     // Or, for all blocks alike, phases [FirstPhase, kPhases): unrolled, so
+//     // that what a thread keeps is dropped when it is no longer needed.
 //     static constexpr int kPhases = 6;
 //     LCSM_HD static int FirstPhase(const Args&);
 //     LCSM_HD static void Run(int phase, const Args&, uint32_t block,

@@ -14,7 +14,7 @@
 namespace lcsm::cuda {
 
 // Twins of runtime/portable_math.h, log_softmax.h and philox.h;
-// sampler_kernels_test.cc compares bits.
+// block_kernels_test.cc compares what comes of them.
 LCSM_HD double BitsToDouble(uint64_t bits) {
   union {
     uint64_t bits;

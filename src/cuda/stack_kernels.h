@@ -31,6 +31,7 @@ LCSM_HD float CellOf(const CellsWork& cells, const StepControl& control,
 // x[row] becomes what the mixer makes of it: those of the first layer, behind
 // which no product comes. CountKernel comes before.
 struct StackCellsKernel : Elementwise<StackCellsKernel> {
+  static constexpr bool kLetsNextIn = true;
   struct Args {
     CellsWork cells;
     float* x = nullptr;  // [rows][width]
@@ -67,6 +68,7 @@ struct StackDownKernel {
   };
   static constexpr int kThreads = Linear::kThreads;
   static constexpr int kBlocksAtLeast = Linear::kBlocksAtLeast;
+  static constexpr bool kLetsNextIn = true;
 
   static size_t SharedFloats(const Args& args) {
     return Linear::SharedFloats(args.linear);
