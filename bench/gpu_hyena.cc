@@ -4,6 +4,7 @@
 #include <numeric>
 
 #include "bench/gpu_model.h"
+#include "bench/paper_stack.h"
 #include "cuda/hyena_device_model.h"
 #include "models/hyena_synthetic.h"
 
@@ -12,12 +13,8 @@ namespace lcsm::bench {
 StatusOr<GpuHyenaModel> GpuHyenaModel::Create(
     const std::shared_ptr<cuda::Device>& on, size_t layers, size_t width,
     size_t length) {
-  LCSM_ASSIGN_OR_RETURN(HyenaConfig config,
-                        SyntheticConfig("hyenadna-large-1m"));
-  config.layers = layers;
-  config.width = width;
-  config.inner = 4 * width;
-  config.max_length = length;
+  LCSM_ASSIGN_OR_RETURN(const HyenaConfig config,
+                        HyenaSetting(layers, width, length));
   GpuHyenaModel model;
   LCSM_ASSIGN_OR_RETURN(model.host,
                         MakeSyntheticModel(config, "the Hyena setting", 1));

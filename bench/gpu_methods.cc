@@ -77,6 +77,35 @@ std::vector<GpuMethod> GpuMethods(const cuda::DeviceInfo& info,
   return methods;
 }
 
+nlohmann::ordered_json MeasureMethods(
+    const std::vector<GpuMethod>& methods, double seconds,
+    const std::function<StatusOr<nlohmann::ordered_json>(
+        const GpuMethod&, const Stopwatch&)>& measure,
+    std::vector<std::string>* notes) {
+  nlohmann::ordered_json rows = nlohmann::ordered_json::array();
+  const Stopwatch clock;
+  double baseline = 0;
+  for (const GpuMethod& method : methods) {
+    if (clock.Seconds() > seconds) {
+      notes->push_back(method.label + ": there was no time left");
+      continue;
+    }
+    auto row = measure(method, clock);
+    if (!row.ok()) {
+      notes->push_back(method.label + ": " + row.status().message());
+      continue;
+    }
+    const double took = (*row)["seconds"];
+    if (method.quadratic()) {
+      if (baseline == 0 || took < baseline) baseline = took;
+    } else if (baseline > 0) {
+      (*row)["vs_better_of_lazy_and_eager"] = baseline / took;
+    }
+    rows.push_back(std::move(*row));
+  }
+  return rows;
+}
+
 Problem GpuProblem(size_t mixers, size_t channels, size_t batch,
                    size_t length) {
   Problem problem;

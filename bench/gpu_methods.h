@@ -1,12 +1,15 @@
 // The methods that device benchmarks compare, and what their plans go by.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
+#include <nlohmann/json.hpp>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "bench/timing.h"
 #include "conv/plan.h"
 #include "conv/tile_costs.h"
 #include "cuda/device.h"
@@ -49,6 +52,16 @@ struct GpuMethod {
 std::vector<GpuMethod> GpuMethods(const cuda::DeviceInfo& info,
                                   const conv::Problem& problem,
                                   const conv::TileCosts& measured, bool taus);
+
+// The rows of all methods, in order; none is begun when `seconds` have gone by
+// since the call. `measure` gives a row with "seconds", and is told the time
+// since the call. Rows of tilings are compared with the better of lazy and
+// eager, which come first. What fails or comes too late is a note instead.
+nlohmann::ordered_json MeasureMethods(
+    const std::vector<GpuMethod>& methods, double seconds,
+    const std::function<StatusOr<nlohmann::ordered_json>(
+        const GpuMethod&, const Stopwatch&)>& measure,
+    std::vector<std::string>* notes);
 
 // Histories are whole on devices.
 conv::Problem GpuProblem(size_t mixers, size_t channels, size_t batch,

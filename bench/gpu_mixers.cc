@@ -70,33 +70,18 @@ ordered_json MeasureGpuMixers(GpuCosts& costs, const GpuMixerCase& wanted) {
                          {"channels", wanted.channels},
                          {"batch", wanted.batch},
                          {"length", wanted.length}};
-  result["results"] = ordered_json::array();
   std::vector<std::string> notes;
   const conv::Problem problem =
       GpuProblem(wanted.mixers, wanted.channels, wanted.batch, wanted.length);
   const conv::TileCosts& measured = costs.For(problem, &notes);
   result["tile_costs"] = measured.Print();
-  const Stopwatch clock;
-  double baseline = 0;
-  for (const GpuMethod& method :
-       GpuMethods(costs.device()->info(), problem, measured, true)) {
-    if (clock.Seconds() > wanted.seconds) {
-      notes.push_back(method.label + ": there was no time left");
-      continue;
-    }
-    auto row = MeasureGpuMixer(costs.device(), wanted, method);
-    if (!row.ok()) {
-      notes.push_back(method.label + ": " + row.status().message());
-      continue;
-    }
-    const double seconds = (*row)["seconds"];
-    if (method.quadratic()) {
-      if (baseline == 0 || seconds < baseline) baseline = seconds;
-    } else if (baseline > 0) {
-      (*row)["vs_better_of_lazy_and_eager"] = baseline / seconds;
-    }
-    result["results"].push_back(std::move(*row));
-  }
+  result["results"] = MeasureMethods(
+      GpuMethods(costs.device()->info(), problem, measured, true),
+      wanted.seconds,
+      [&](const GpuMethod& method, const Stopwatch&) {
+        return MeasureGpuMixer(costs.device(), wanted, method);
+      },
+      &notes);
   result["notes"] = notes;
   return result;
 }

@@ -291,31 +291,15 @@ StatusOr<ordered_json> MeasureGpuPaper(GpuCosts& costs,
                                   : Hyena(device, wanted, pool));
   result["weight_bytes_a_step"] = setting.weight_bytes;
   result["copy_gigabytes_a_second"] = copy_speed / 1e9;
-  result["results"] = ordered_json::array();
   // What came before takes what it takes: costs of tiles are for later cases
   // too, and without them and the CPU's answers there is nothing to time.
-  const Stopwatch clock;
-  double baseline = 0;
-  for (const GpuMethod& method :
-       GpuMethods(device->info(), problem, measured, false)) {
-    if (clock.Seconds() > wanted.seconds) {
-      notes.push_back(method.label + ": there was no time left");
-      continue;
-    }
-    auto row =
-        MeasureMethod(device, wanted, setting, method, copy_speed, clock);
-    if (!row.ok()) {
-      notes.push_back(method.label + ": " + row.status().message());
-      continue;
-    }
-    const double seconds = (*row)["seconds"];
-    if (method.quadratic()) {
-      if (baseline == 0 || seconds < baseline) baseline = seconds;
-    } else if (baseline > 0) {
-      (*row)["vs_better_of_lazy_and_eager"] = baseline / seconds;
-    }
-    result["results"].push_back(std::move(*row));
-  }
+  result["results"] = MeasureMethods(
+      GpuMethods(device->info(), problem, measured, false), wanted.seconds,
+      [&](const GpuMethod& method, const Stopwatch& clock) {
+        return MeasureMethod(device, wanted, setting, method, copy_speed,
+                             clock);
+      },
+      &notes);
   result["case_seconds"] = whole.Seconds();
   result["notes"] = notes;
   return result;

@@ -237,15 +237,21 @@ StatusOr<double> CheckSyntheticStack(const SyntheticWeights& weights,
   return largest > 0 ? error / largest : error;
 }
 
-StatusOr<std::shared_ptr<const HyenaWeights>> MakeHyenaWeights(size_t layers,
-                                                               size_t width,
-                                                               size_t length) {
+StatusOr<HyenaConfig> HyenaSetting(size_t layers, size_t width, size_t length) {
   LCSM_ASSIGN_OR_RETURN(HyenaConfig config,
                         SyntheticConfig("hyenadna-large-1m"));
   config.layers = layers;
   config.width = width;
   config.inner = 4 * width;
   config.max_length = length;
+  return config;
+}
+
+StatusOr<std::shared_ptr<const HyenaWeights>> MakeHyenaWeights(size_t layers,
+                                                               size_t width,
+                                                               size_t length) {
+  LCSM_ASSIGN_OR_RETURN(const HyenaConfig config,
+                        HyenaSetting(layers, width, length));
   return HyenaWeights::Bind(config, MakeRandomSource(1));
 }
 

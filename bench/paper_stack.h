@@ -93,6 +93,7 @@ StatusOr<double> CheckSyntheticStack(const SyntheticWeights& weights,
 
 // The Hyena setting: blocks of src/models with order 2, an MLP of width 4D and
 // HyenaDNA's head of 16 rows; the sampler takes the likeliest id. One row only.
+StatusOr<HyenaConfig> HyenaSetting(size_t layers, size_t width, size_t length);
 StatusOr<std::shared_ptr<const HyenaWeights>> MakeHyenaWeights(size_t layers,
                                                                size_t width,
                                                                size_t length);
